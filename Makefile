@@ -1,0 +1,101 @@
+# make          both halves: the extension's scripts and the runner
+# make test     everything; with T=sql-tests/plan/x.sql that file, with T=RoneoTests those Swift tests
+# make demo     two throw-away clusters, end to end
+# make help     the rest
+
+PREFIX    ?= /usr/local
+PG_CONFIG ?= pg_config
+SWIFT     ?= swift
+RELEASE    = -c release --static-swift-stdlib
+RONEO      = .build/release/roneo
+SCRIPTS    = scripts/bootstrap .ci/run sql-tests/run sql-tests/support/cluster.sh \
+             sql-tests/support/psql-file sql-tests/upgrade/check \
+             $(wildcard sql-tests/bench/run)
+
+export PG_CONFIG
+
+all: extension runner
+
+extension:
+	$(MAKE) -C extension
+
+runner:
+	$(SWIFT) build $(RELEASE) --product roneo
+
+ifeq ($(T),)
+test: bootstrap lint sql-test upgrade-test swift-test
+else ifneq ($(filter %.sql,$(T)),)
+test: bootstrap
+	sql-tests/run -v $(T)
+else
+test: bootstrap
+	$(SWIFT) test --filter '$(T)'
+endif
+
+bootstrap:
+	scripts/bootstrap test
+
+lint:
+	shellcheck -x $(SCRIPTS)
+	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+
+sql-test:
+	$(MAKE) -C extension check-frozen
+	sql-tests/run
+
+upgrade-test:
+	sql-tests/upgrade/check
+
+swift-test:
+	$(SWIFT) test
+
+demo:
+	scripts/bootstrap demo
+	$(MAKE) runner
+	$(RONEO) demo
+
+bench:
+	scripts/bootstrap bench
+	$(MAKE) all
+	sql-tests/bench/run
+
+# The list that sql-tests/api.sql compares the public interface with; look at its diff.
+api:
+	sql-tests/run --write-api
+
+install: all
+	$(MAKE) -C extension install
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 $(RONEO) '$(DESTDIR)$(PREFIX)/bin/roneo'
+
+uninstall:
+	$(MAKE) -C extension uninstall
+	rm -f '$(DESTDIR)$(PREFIX)/bin/roneo'
+
+freeze:
+	$(MAKE) -C extension freeze
+
+format:
+	$(SWIFT) format --in-place --recursive Package.swift Sources Tests
+
+clean:
+	$(MAKE) -C extension clean
+	rm -rf .build
+
+help:
+	@echo 'make                build the extension and the runner (.build/release/roneo)'
+	@echo 'make test           every test, on throw-away clusters; installs what they need'
+	@echo 'make test T=FILE    one SQL test file, or the Swift tests of that name'
+	@echo 'make demo           two throw-away clusters, end to end; installs what it needs'
+	@echo 'make bench          measure side by side with peers'
+	@echo 'make lint           shellcheck and swift format'
+	@echo 'make format         format the Swift sources'
+	@echo 'make api            write the list of public signatures again'
+	@echo 'make install        extension where pg_config says, roneo to PREFIX/bin'
+	@echo 'make uninstall      take both away again'
+	@echo 'make freeze         copy the built extension scripts to extension/released'
+	@echo 'make clean          remove what was built'
+	@echo 'Honoured: PG_CONFIG, DESTDIR, PREFIX, SWIFT; KEEP=1 keeps a test cluster.'
+
+.PHONY: all extension runner test bootstrap lint sql-test upgrade-test swift-test demo bench api \
+	install uninstall freeze format clean help
