@@ -71,7 +71,8 @@ show_failing_line() {
     local file copy
     admin postgres -c 'CREATE DATABASE roneo_files' || return
     {
-        echo 'CREATE SCHEMA roneo;'
+        # As CREATE EXTENSION does it.
+        echo 'CREATE SCHEMA roneo; SET search_path = roneo, pg_temp; SET check_function_bodies = off;'
         for file in $(make -s -C "$1" PG_CONFIG="$pg_config" list-sources 2>/dev/null); do
             copy=$work/${file//\//-}
             # Only an extension's script may mark a table for the dump.
