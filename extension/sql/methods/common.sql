@@ -1,0 +1,135 @@
+-- What the methods share: asking the source about one table, and reading the answer.
+
+CREATE OR REPLACE FUNCTION roneo.source_name_of(r roneo.replica)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format('%I.%I', r.source_schema, r.source_table);
+COMMENT ON FUNCTION roneo.source_name_of(roneo.replica) IS 'The qualified name of the source table.';
+
+CREATE OR REPLACE FUNCTION roneo.source_regclass(r roneo.replica)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format('pg_catalog.to_regclass(%L)', roneo.source_name_of(r));
+COMMENT ON FUNCTION roneo.source_regclass(roneo.replica) IS
+    'An SQL expression that is the source table''s oid on the source, or NULL where it is gone.';
+
+CREATE OR REPLACE FUNCTION roneo.table_probe(r roneo.replica)
+RETURNS roneo.probe LANGUAGE sql STABLE
+RETURN ROW(
+    -- Before the snapshot: inside it the counters can show a row that the snapshot does not see,
+    -- and whoever stores that loses the change.
+    format('SELECT pg_catalog.jsonb_build_object(''identity'', %s, ''track_counts'', pg_catalog.current_setting(''track_counts''), ''leaves'', (%s))',
+           roneo.identity_query(), roneo.leaves_query(roneo.source_regclass(r))),
+    CASE WHEN r.source_lockable
+         THEN format('LOCK TABLE %s IN ACCESS SHARE MODE', roneo.source_name_of(r)) END,
+    format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s))',
+           roneo.relation_query(roneo.source_regclass(r)))
+)::roneo.probe;
+COMMENT ON FUNCTION roneo.table_probe(roneo.replica) IS
+    'What every method that reads a whole table asks: identity, counters and files before the snapshot, columns inside it.';
+
+CREATE OR REPLACE FUNCTION roneo.moved_step(r roneo.replica)
+RETURNS roneo.step LANGUAGE sql STABLE
+RETURN ROW(2, 'check', 'see that the source was not rewritten meanwhile', format(
+    'SELECT pg_catalog.jsonb_build_object(''moved'', coalesce(pg_catalog.bool_or('
+    'l.leaf ->> ''kind'' IN (''r'', ''m'') AND l.leaf ->> ''filenode'' IS DISTINCT FROM l.leaf ->> ''snapshot_filenode''), true)) '
+    'FROM pg_catalog.jsonb_array_elements((%s)) AS l (leaf)', roneo.leaves_query(roneo.source_regclass(r))),
+    NULL, NULL, NULL, NULL, NULL, NULL, false)::roneo.step;
+COMMENT ON FUNCTION roneo.moved_step(roneo.replica) IS
+    'A step on the source that compares its files with those that the snapshot knows: a rewrite in between would have hidden rows.';
+
+CREATE OR REPLACE FUNCTION roneo.filter_path_step(r roneo.replica)
+RETURNS SETOF roneo.step LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT 2, 'check', 'read the filter as it was registered',
+           format('SELECT pg_catalog.jsonb_build_object(''search_path'', pg_catalog.set_config(''search_path'', %L, true))',
+                  r.filter_path),
+           NULL, NULL, NULL, NULL, NULL::boolean, NULL, false
+    WHERE r.filter IS NOT NULL;
+END;
+COMMENT ON FUNCTION roneo.filter_path_step(roneo.replica) IS
+    'A step on the source that sets the search_path under which the filter was registered; none without a filter.';
+
+CREATE OR REPLACE FUNCTION roneo.require_relation(r roneo.replica, answer jsonb)
+RETURNS jsonb LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    relation jsonb := nullif(answer #> '{inside,relation}', 'null');
+BEGIN
+    IF relation IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO004',
+            MESSAGE = format('source table %s does not exist', roneo.source_name_of(r)),
+            DETAIL  = format('%I.%I was copied from it.', r.dest_schema, r.dest_name),
+            HINT    = 'If it was renamed, create the replica anew; if it is gone for good, SELECT roneo.drop_replica(…) keeps the copy.';
+    ELSIF (relation ->> 'row_security')::boolean THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO009',
+            MESSAGE = format('row-level security hides rows of source table %s', roneo.source_name_of(r)),
+            DETAIL  = 'A copy of some of its rows would look like a copy of all of them.',
+            HINT    = 'ALTER ROLE … BYPASSRLS on the source, or replicate a view that shows the rows you mean.';
+    ELSIF NOT coalesce((relation ->> 'readable')::boolean, false) AND r.wanted_columns IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO009',
+            MESSAGE = format('source table %s may not be read', roneo.source_name_of(r)),
+            HINT    = format('On the source: GRANT SELECT ON TABLE %s TO the role of the user mapping. roneo.check_source and roneo preflight print it exactly.',
+                             roneo.source_name_of(r));
+    END IF;
+    RETURN relation;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_relation(roneo.replica, jsonb) IS
+    'The description of the source table out of an answer; raises RO004 where it is gone, RO009 where it may not be read whole.';
+
+CREATE OR REPLACE FUNCTION roneo.wanted_source_columns(r roneo.replica, answer jsonb)
+RETURNS jsonb LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    relation jsonb := roneo.require_relation(r, answer);
+    found    jsonb;
+    lost     text;
+BEGIN
+    SELECT coalesce(jsonb_agg(c.col ORDER BY (c.col ->> 'number')::integer), '[]')
+    INTO found
+    FROM jsonb_array_elements(relation -> 'columns') AS c (col)
+    WHERE r.wanted_columns IS NULL OR c.col ->> 'name' = ANY (r.wanted_columns);
+    SELECT string_agg(quote_ident(w), ', ') INTO lost
+    FROM unnest(r.wanted_columns) AS w
+    WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(found) AS c (col) WHERE c.col ->> 'name' = w);
+    IF lost IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO015',
+            MESSAGE = format('source table %s has no column %s', roneo.source_name_of(r), lost),
+            HINT    = 'The list of columns names it. Create the replica anew with a list that fits.';
+    END IF;
+    RETURN found;
+END;
+$$;
+COMMENT ON FUNCTION roneo.wanted_source_columns(roneo.replica, jsonb) IS
+    'The columns of the source that a replica copies, in the source''s order; raises RO015 where one of its list is gone.';
+
+CREATE OR REPLACE FUNCTION roneo.dest_step(stage integer, purpose text, statement text, patient boolean DEFAULT false)
+RETURNS roneo.step LANGUAGE sql IMMUTABLE
+RETURN ROW(stage, 'dest', purpose, statement, NULL, NULL, NULL, NULL, NULL, NULL, patient)::roneo.step;
+COMMENT ON FUNCTION roneo.dest_step(integer, text, text, boolean) IS
+    'A step that is a statement on the destination.';
+
+CREATE OR REPLACE FUNCTION roneo.privilege_statements(of_table regclass, onto text)
+RETURNS TABLE (statement text, column_names name[]) LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT format('GRANT %s%s ON %s TO %s%s', a.privilege_type,
+                  CASE WHEN p.attname IS NOT NULL THEN format(' (%I)', p.attname) END, onto,
+                  CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END),
+           CASE WHEN p.attname IS NULL THEN '{}'::name[] ELSE ARRAY[p.attname] END
+    FROM (SELECT NULL::name AS attname, 0 AS attnum, c.relacl AS acl
+          FROM pg_class AS c WHERE c.oid = of_table
+          UNION ALL
+          SELECT t.attname, t.attnum, t.attacl
+          FROM pg_attribute AS t
+          WHERE t.attrelid = of_table AND t.attnum > 0 AND NOT t.attisdropped) AS p
+    CROSS JOIN LATERAL aclexplode(p.acl) AS a
+    ORDER BY p.attnum, a.grantee, a.privilege_type;
+END;
+COMMENT ON FUNCTION roneo.privilege_statements(regclass, text) IS
+    'GRANTs that give another relation the privileges of a table and of its columns.';

@@ -1,0 +1,266 @@
+-- snapshot: the whole table is loaded into the one of two tables that a view does not show, and
+-- then the view is swapped.
+
+CREATE OR REPLACE FUNCTION roneo.create_snapshot(
+    source text,
+    source_table text,
+    dest text DEFAULT NULL,
+    columns text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    with_indexes boolean DEFAULT true,
+    copy_data boolean DEFAULT true,
+    refresh_every interval DEFAULT NULL,
+    check_changes boolean DEFAULT true,
+    post_script text DEFAULT NULL,
+    max_skip_age interval DEFAULT interval '1 day')
+RETURNS regclass LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    description jsonb := roneo.describe_source(source, source_table, filter);
+    wanted      jsonb;
+    place       record;
+    first_name  name;
+    second_name name;
+    made        roneo.replica;
+BEGIN
+    SELECT * INTO place FROM roneo.require_dest_name(dest, description);
+    PERFORM roneo.require_free_name(place.place_schema, place.place_name);
+    PERFORM roneo.require_columns_exist(columns, description);
+    wanted := roneo.described_columns(description, columns);
+    first_name := roneo.free_name(place.place_schema, place.place_name, '_snap1');
+    second_name := roneo.free_name(place.place_schema, place.place_name, '_snap2');
+    PERFORM roneo.make_table(place.place_schema, first_name, description, wanted, with_indexes, false);
+    PERFORM roneo.make_table(place.place_schema, second_name, description, wanted, false, false);
+    EXECUTE roneo.view_statement(format('%I.%I', place.place_schema, place.place_name), NULL, wanted,
+                                 place.place_schema, first_name);
+    made := roneo.new_replica(source, description,
+        format('%I.%I', place.place_schema, place.place_name)::regclass, 'snapshot', columns, filter, refresh_every);
+    INSERT INTO roneo.snapshot_replica (replica_id, table_schema, first_table, second_table,
+        check_changes, max_skip_age, post_script, columns)
+    VALUES (made.replica_id, place.place_schema, first_name, second_name,
+        create_snapshot.check_changes, create_snapshot.max_skip_age, create_snapshot.post_script, wanted);
+    IF post_script IS NOT NULL THEN
+        EXECUTE post_script;
+    END IF;
+    IF copy_data THEN
+        PERFORM roneo.refresh(made.dest, raise_errors => true);
+    END IF;
+    RETURN made.dest;
+END;
+$$;
+COMMENT ON FUNCTION roneo.create_snapshot(text, text, text, text[], text, boolean, boolean, interval, boolean, text, interval) IS
+    'Makes a replica that is copied whole into a hidden table and then shown by swapping a view. dest: name of the view, that of the source table by default. columns: only these. filter: only rows for which this is true. with_indexes: the source''s indexes too. copy_data: copy now, over dblink. refresh_every: the promised age. check_changes: skip a copy when the source is unchanged. post_script: SQL to run after the view was built anew. max_skip_age: copy at least this often. Returns the view.';
+
+CREATE OR REPLACE FUNCTION roneo.require_free_name(dest_schema name, dest_name name)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF to_regclass(format('%I.%I', dest_schema, dest_name)) IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO005',
+            MESSAGE = format('%I.%I exists already', dest_schema, dest_name),
+            DETAIL  = 'A snapshot makes a view of that name, and two tables behind it.',
+            HINT    = 'Rename or drop it, or name another dest.';
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_free_name(name, name) IS 'Raises RO005 where a relation of that name exists.';
+
+CREATE OR REPLACE FUNCTION roneo.free_name(table_schema name, base text, suffix text)
+RETURNS name LANGUAGE sql STABLE
+RETURN (
+    SELECT candidate
+    FROM generate_series(0, 99) AS n
+    CROSS JOIN LATERAL roneo.fit_name(base, concat(CASE WHEN n > 0 THEN format('_%s', n) END, suffix)) AS candidate
+    WHERE to_regclass(format('%I.%I', table_schema, candidate)) IS NULL
+    ORDER BY n
+    LIMIT 1
+);
+COMMENT ON FUNCTION roneo.free_name(name, text, text) IS
+    'A name made of base and suffix that no relation of the schema has, at most 63 bytes long.';
+
+CREATE OR REPLACE FUNCTION roneo.view_statement(
+    view_name text, options text[], columns jsonb, table_schema name, table_name name)
+RETURNS text LANGUAGE sql STABLE
+RETURN format('CREATE OR REPLACE VIEW %s%s AS SELECT %s FROM %I.%I', view_name,
+    (SELECT format(' WITH (%s)', string_agg(format('%I = %L', o.option_name, o.option_value), ', '))
+     FROM pg_options_to_table(options) AS o HAVING count(*) > 0),
+    roneo.column_list(roneo.column_names(columns)), table_schema, table_name);
+COMMENT ON FUNCTION roneo.view_statement(text, text[], jsonb, name, name) IS
+    'A statement that makes a view show one table, with the view''s options: CREATE OR REPLACE VIEW forgets them otherwise.';
+
+CREATE OR REPLACE FUNCTION roneo.shown_table(m roneo.snapshot_replica)
+RETURNS name LANGUAGE sql IMMUTABLE
+RETURN CASE m.shown WHEN 1 THEN m.first_table ELSE m.second_table END;
+COMMENT ON FUNCTION roneo.shown_table(roneo.snapshot_replica) IS 'The table that the view shows.';
+
+CREATE OR REPLACE FUNCTION roneo.hidden_table(m roneo.snapshot_replica)
+RETURNS name LANGUAGE sql IMMUTABLE
+RETURN CASE m.shown WHEN 1 THEN m.second_table ELSE m.first_table END;
+COMMENT ON FUNCTION roneo.hidden_table(roneo.snapshot_replica) IS 'The table that the next refresh loads.';
+
+CREATE OR REPLACE FUNCTION roneo.probe_snapshot(r roneo.replica, m roneo.snapshot_replica)
+RETURNS roneo.probe LANGUAGE sql STABLE
+RETURN roneo.table_probe(r);
+COMMENT ON FUNCTION roneo.probe_snapshot(roneo.replica, roneo.snapshot_replica) IS
+    'Snapshot, phase one: what to ask of the source.';
+
+-- Neither the clock nor the position in the log says whether this table changed.
+CREATE OR REPLACE FUNCTION roneo.fingerprint(answer jsonb)
+RETURNS jsonb LANGUAGE sql IMMUTABLE
+RETURN (answer -> 'before') #- '{identity,clock}' #- '{identity,lsn}';
+COMMENT ON FUNCTION roneo.fingerprint(jsonb) IS
+    'What stays the same as long as nothing changes in the source table: counters, files and sizes of each leaf, resets of the statistics, the server''s start, its identity.';
+
+-- A counter alone lies: TRUNCATE is not counted, a crash resets it, and standbys, views and
+-- foreign tables have none. Anything that is not known to be counted is a change.
+CREATE OR REPLACE FUNCTION roneo.vouches(answer jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN coalesce(
+    answer #>> '{before,identity,in_recovery}' = 'false'
+    AND answer #>> '{before,track_counts}' = 'on'
+    AND jsonb_array_length(nullif(answer #> '{before,leaves}', 'null')) > 0
+    AND NOT jsonb_path_exists(answer, '$.before.leaves[*].kind ? (@ != "r" && @ != "p")'), false);
+COMMENT ON FUNCTION roneo.vouches(jsonb) IS
+    'Whether an equal fingerprint means an unchanged source: only tables whose changes the source counts.';
+
+CREATE OR REPLACE FUNCTION roneo.is_unchanged(
+    m roneo.snapshot_replica, answer jsonb, columns jsonb, since jsonb, columns_then jsonb, at timestamptz)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN coalesce(
+    m.check_changes
+    AND NOT coalesce((answer #>> '{options,force}')::boolean, false)
+    AND roneo.vouches(answer)
+    AND since = roneo.fingerprint(answer)
+    AND columns_then = columns
+    AND at > clock_timestamp() - m.max_skip_age, false);
+COMMENT ON FUNCTION roneo.is_unchanged(roneo.snapshot_replica, jsonb, jsonb, jsonb, jsonb, timestamptz) IS
+    'Whether the source is as it was at a load, and that load is young enough to be believed.';
+
+CREATE OR REPLACE FUNCTION roneo.plan_snapshot(r roneo.replica, m roneo.snapshot_replica, answer jsonb)
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wanted jsonb := roneo.wanted_source_columns(r, answer);
+BEGIN
+    IF roneo.is_unchanged(m, answer, wanted, m.pending_fingerprint, m.pending_columns, m.pending_at) THEN
+        RETURN QUERY SELECT * FROM roneo.show_steps(r, m, answer, wanted, NOT m.pending_frozen, true);
+    ELSIF NOT roneo.is_unchanged(m, answer, wanted, m.fingerprint, m.columns, m.loaded_at) THEN
+        -- What a rebuilt view would take along is named before anything is read.
+        PERFORM roneo.require_no_dependents(r, answer, wanted);
+        RETURN QUERY SELECT * FROM roneo.empty_steps(r, m, wanted);
+        RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
+        RETURN QUERY SELECT * FROM roneo.load_step(r, m, answer, wanted);
+        RETURN QUERY SELECT * FROM roneo.moved_step(r);
+        RETURN QUERY SELECT * FROM roneo.dress_steps(m, wanted);
+        RETURN QUERY SELECT * FROM roneo.show_steps(r, m, answer, wanted,
+            answer ->> 'hand' = 'sql' AND m.fingerprint IS NOT NULL, false);
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.plan_snapshot(roneo.replica, roneo.snapshot_replica, jsonb) IS
+    'Snapshot, phase three: nothing where the source is unchanged; only the swap where an earlier load waits for it; else empty, load, index and swap.';
+
+CREATE OR REPLACE FUNCTION roneo.has_shape(m roneo.snapshot_replica, wanted jsonb)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN coalesce(roneo.same_shape(
+    roneo.local_relation(to_regclass(format('%I.%I', m.table_schema, roneo.hidden_table(m)))) -> 'columns',
+    wanted), false);
+COMMENT ON FUNCTION roneo.has_shape(roneo.snapshot_replica, jsonb) IS
+    'Whether the hidden table has the columns that the source has now.';
+
+CREATE OR REPLACE FUNCTION roneo.empty_steps(r roneo.replica, m roneo.snapshot_replica, wanted jsonb)
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    hidden text := format('%I.%I', m.table_schema, roneo.hidden_table(m));
+    shown  regclass := to_regclass(format('%I.%I', m.table_schema, roneo.shown_table(m)));
+BEGIN
+    IF shown IS NULL OR to_regclass(hidden) IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO018',
+            MESSAGE = format('a table behind %I.%I is gone', r.dest_schema, r.dest_name),
+            DETAIL  = format('It is made of %I.%I and %I.%I.', m.table_schema, m.first_table,
+                             m.table_schema, m.second_table),
+            HINT    = 'Drop the replica and create it anew.';
+    END IF;
+    RETURN NEXT roneo.dest_step(1, 'wait for the last readers of the hidden table',
+        format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', hidden), true);
+    IF roneo.has_shape(m, wanted) THEN
+        RETURN NEXT roneo.dest_step(1, 'empty the hidden table', format('TRUNCATE TABLE %s', hidden));
+        RETURN QUERY
+            SELECT (roneo.dest_step(1, d.purpose, d.statement)).*
+            FROM roneo.drop_index_statements(hidden::regclass) AS d
+            ORDER BY d.position;
+    ELSE
+        RETURN NEXT roneo.dest_step(1, 'drop the hidden table, whose columns do not fit any more',
+            format('DROP TABLE %s', hidden));
+        RETURN NEXT roneo.dest_step(1, 'make it again like the one that is shown',
+            format('CREATE TABLE %s (LIKE %s INCLUDING ALL)', hidden, shown));
+        RETURN QUERY
+            SELECT (roneo.dest_step(1, c.purpose, c.statement)).*
+            FROM roneo.reshape_statements(m.table_schema, roneo.hidden_table(m),
+                roneo.local_relation(shown) -> 'columns', m.columns, wanted, true) AS c
+            ORDER BY c.position;
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.empty_steps(roneo.replica, roneo.snapshot_replica, jsonb) IS
+    'Steps that leave the hidden table empty, without indexes, and with the columns of the source.';
+
+CREATE OR REPLACE FUNCTION roneo.as_local_columns(columns jsonb)
+RETURNS jsonb LANGUAGE sql STABLE
+RETURN (
+    SELECT coalesce(jsonb_agg(c.col || jsonb_build_object('type', roneo.local_type(c.col), 'generated', '')
+                              ORDER BY c.place), '[]')
+    FROM jsonb_array_elements(columns) WITH ORDINALITY AS c (col, place)
+);
+COMMENT ON FUNCTION roneo.as_local_columns(jsonb) IS
+    'The columns of a table made here for columns of a source.';
+
+CREATE OR REPLACE FUNCTION roneo.load_step(r roneo.replica, m roneo.snapshot_replica, answer jsonb, wanted jsonb)
+RETURNS SETOF roneo.step LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT t.*
+    FROM roneo.source AS s
+    CROSS JOIN LATERAL roneo.transfer_step('copy the rows into the hidden table',
+        r.source_schema, r.source_table, wanted, roneo.as_local_columns(wanted), r.filter,
+        m.table_schema, roneo.hidden_table(m), answer ->> 'hand' = 'runner', s.source_encoding) AS t
+    WHERE s.source_id = r.source_id;
+END;
+COMMENT ON FUNCTION roneo.load_step(roneo.replica, roneo.snapshot_replica, jsonb, jsonb) IS
+    'The step that copies all rows into the hidden table; by the runner with FREEZE, so that sessions with an older snapshot see them too.';
+
+CREATE OR REPLACE FUNCTION roneo.dress_steps(m roneo.snapshot_replica, wanted jsonb)
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    hidden name := roneo.hidden_table(m);
+    shown  regclass := to_regclass(format('%I.%I', m.table_schema, roneo.shown_table(m)));
+BEGIN
+    IF roneo.has_shape(m, wanted) THEN
+        RETURN QUERY
+            SELECT (roneo.dest_step(4, i.purpose, i.statement)).*
+            FROM roneo.index_statements(m.table_schema, hidden, roneo.local_indexes(shown),
+                                        roneo.column_names(wanted), false) AS i
+            ORDER BY i.position;
+    END IF;
+    RETURN QUERY
+        SELECT (roneo.dest_step(4, 'give the table the privileges of the one that is shown',
+            concat(format('REVOKE ALL ON %I.%I FROM PUBLIC', m.table_schema, hidden),
+                   (SELECT string_agg(concat('; ', p.statement), '')
+                    FROM roneo.privilege_statements(shown, format('%I.%I', m.table_schema, hidden)) AS p)))).*
+        FROM pg_class AS c
+        LEFT JOIN pg_class AS h ON h.oid = to_regclass(format('%I.%I', m.table_schema, hidden))
+        WHERE c.oid = shown AND c.relacl IS NOT NULL
+          AND (c.relacl IS DISTINCT FROM h.relacl OR NOT roneo.has_shape(m, wanted));
+    RETURN NEXT roneo.dest_step(4, 'gather statistics', format('ANALYZE %I.%I', m.table_schema, hidden));
+END;
+$$;
+COMMENT ON FUNCTION roneo.dress_steps(roneo.snapshot_replica, jsonb) IS
+    'Steps that give the loaded table what the shown one has: indexes, privileges, statistics.';

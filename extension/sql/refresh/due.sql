@@ -1,0 +1,77 @@
+-- The grid is anchored at the replica's creation and counts from the start of the last success:
+-- neither a slow run nor a late cron moves it.
+CREATE OR REPLACE FUNCTION roneo.next_on_grid(anchor timestamptz, every interval, after timestamptz)
+RETURNS timestamptz LANGUAGE sql IMMUTABLE
+RETURN anchor + make_interval(secs =>
+    ((floor(extract(epoch FROM after - anchor) / extract(epoch FROM every)) + 1)
+     * extract(epoch FROM every))::float8);
+COMMENT ON FUNCTION roneo.next_on_grid(timestamptz, interval, timestamptz) IS
+    'The first point of time after another one that lies a whole number of intervals from the anchor.';
+
+CREATE OR REPLACE FUNCTION roneo.backoff(failures integer)
+RETURNS interval LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN failures > 0
+            THEN least(interval '1 minute' * 2 ^ least(failures - 1, 10), interval '1 hour') END;
+COMMENT ON FUNCTION roneo.backoff(integer) IS
+    'How long to leave a replica alone after failures in a row: one minute, two, four, up to an hour.';
+
+CREATE OR REPLACE FUNCTION roneo.due_at(r roneo.replica)
+RETURNS timestamptz LANGUAGE sql STABLE
+RETURN CASE WHEN r.enabled AND r.refresh_every IS NOT NULL THEN
+    greatest(coalesce(roneo.next_on_grid(r.created_at, r.refresh_every, r.last_success_at), r.created_at),
+             r.last_attempt_at + roneo.backoff(r.failures))
+END;
+COMMENT ON FUNCTION roneo.due_at(roneo.replica) IS
+    'When a replica is to be refreshed next; NULL: only when told to.';
+
+CREATE OR REPLACE FUNCTION roneo.due(
+    source_names text[] DEFAULT NULL, methods text[] DEFAULT NULL)
+RETURNS TABLE (dest text, source_name text, method text, due_at timestamptz) LANGUAGE sql
+BEGIN ATOMIC
+    SELECT format('%I.%I', coalesce(n.nspname, r.dest_schema), coalesce(c.relname, r.dest_name)),
+           s.source_name, r.method, roneo.due_at(r)
+    FROM roneo.replica AS r
+    JOIN roneo.source AS s USING (source_id)
+    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.dest
+    LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE roneo.due_at(r) <= clock_timestamp()
+      AND (source_names IS NULL OR s.source_name = ANY (source_names))
+      AND (methods IS NULL OR r.method = ANY (methods))
+    ORDER BY roneo.due_at(r), r.replica_id;
+END;
+COMMENT ON FUNCTION roneo.due(text[], text[]) IS
+    'The replicas that are due now, those that have waited longest first; NULL: of all sources, of all methods.';
+
+CREATE OR REPLACE PROCEDURE roneo.refresh_due(
+    source_names text[] DEFAULT NULL,
+    methods text[] DEFAULT NULL,
+    max_runtime interval DEFAULT NULL)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    began timestamptz := clock_timestamp();
+    dests text[];
+    one   text;
+    done  roneo.run;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    dests := ARRAY(SELECT d.dest FROM roneo.due(source_names, methods) AS d);
+    COMMIT;
+    FOREACH one IN ARRAY dests LOOP
+        EXIT WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>)
+                  (began OPERATOR(pg_catalog.+) max_runtime);
+        done := roneo.refresh(one::regclass);
+        COMMIT;
+        IF done.outcome OPERATOR(pg_catalog.=) 'deferred' AND done.rows_sent IS NOT NULL THEN
+            -- What was loaded is committed now, and can be shown.
+            done := roneo.refresh(one::regclass);
+            COMMIT;
+        END IF;
+        IF done.outcome OPERATOR(pg_catalog.=) 'failed' THEN
+            RAISE WARNING '% was not refreshed: %', one, done.message;
+        END IF;
+    END LOOP;
+END;
+$$;
+COMMENT ON PROCEDURE roneo.refresh_due(text[], text[], interval) IS
+    'Refreshes all replicas that are due, over dblink, one transaction each; one that fails is a warning and stops no other. Starts none after max_runtime. A procedure that commits can fix no search_path in its definition; it pins it in its first statement.';

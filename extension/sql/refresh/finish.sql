@@ -1,0 +1,301 @@
+CREATE OR REPLACE FUNCTION roneo.require_complete(r roneo.replica, result jsonb)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    problem text;
+BEGIN
+    SELECT CASE
+        WHEN jsonb_agg(s.step ->> 'number' ORDER BY (s.step ->> 'number')::integer)
+             IS DISTINCT FROM (SELECT jsonb_agg(n::text ORDER BY n)
+                               FROM generate_series(1, (result ->> 'planned')::integer) AS n)
+            THEN 'not every planned step was reported'
+        WHEN bool_or(s.step ->> 'outcome' NOT IN ('done', 'deferred', 'skipped')
+                     OR s.step ->> 'outcome' IS NULL)
+            THEN 'a step was reported without its outcome'
+        WHEN bool_or(s.step ->> 'outcome' = 'skipped') AND NOT bool_or(s.step ->> 'outcome' = 'deferred')
+            THEN 'a step was skipped though none was deferred'
+        WHEN bool_or(s.step ->> 'kind' = 'transfer' AND s.step ->> 'outcome' = 'done'
+                     AND (s.step ->> 'sent') IS DISTINCT FROM (s.step ->> 'received'))
+            THEN format('%s rows were sent and %s arrived', sum((s.step ->> 'sent')::bigint),
+                        sum((s.step ->> 'received')::bigint))
+    END INTO problem
+    FROM jsonb_array_elements(result -> 'steps') AS s (step);
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO014',
+            MESSAGE = format('refresh of %I.%I is not accepted: %s', r.dest_schema, r.dest_name, problem),
+            HINT    = 'Look for a trigger or a rule on the destination that swallows rows.';
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_complete(roneo.replica, jsonb) IS
+    'Raises RO014 unless every planned step was reported and as many rows arrived as were sent.';
+
+CREATE OR REPLACE FUNCTION roneo.require_unmoved(r roneo.replica, result jsonb)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM jsonb_array_elements(result -> 'steps') AS s (step)
+               WHERE (s.step -> 'answer' ->> 'moved')::boolean) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO013',
+            MESSAGE = format('source table %I.%I was rewritten while it was read',
+                             r.source_schema, r.source_table),
+            DETAIL  = 'TRUNCATE, ALTER TABLE or a detached partition can hide rows from a snapshot that is older.',
+            HINT    = 'Nothing was changed; the next refresh reads it again.';
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_unmoved(roneo.replica, jsonb) IS
+    'Raises RO013 where the files of the source are not those that the snapshot knew.';
+
+CREATE OR REPLACE FUNCTION roneo.outcome_of(result jsonb)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE
+    WHEN (result ->> 'planned')::integer = 0 THEN 'unchanged'
+    WHEN jsonb_path_exists(result, '$.steps[*].outcome ? (@ == "deferred")') THEN 'deferred'
+    ELSE 'ok'
+END;
+COMMENT ON FUNCTION roneo.outcome_of(jsonb) IS
+    'ok, deferred, or unchanged; unchanged comes only from an empty plan, never from a count of zero.';
+
+CREATE OR REPLACE FUNCTION roneo.counted(result jsonb, what text, field text)
+RETURNS bigint LANGUAGE sql IMMUTABLE
+RETURN (
+    SELECT sum((s.step ->> field)::bigint)
+    FROM jsonb_array_elements(result -> 'steps') AS s (step)
+    WHERE s.step ->> 'counts' = what AND s.step ->> 'outcome' = 'done'
+);
+COMMENT ON FUNCTION roneo.counted(jsonb, text, text) IS
+    'The sum of a field over the steps that count for inserted, updated and so on.';
+
+CREATE OR REPLACE FUNCTION roneo.identity_of(answer jsonb)
+RETURNS jsonb LANGUAGE sql IMMUTABLE
+RETURN jsonb_build_object(
+    'system_identifier', answer #> '{before,identity,system_identifier}',
+    'timeline',          answer #> '{before,identity,timeline}',
+    'version',           answer #> '{before,identity,version}',
+    'table',             answer #> '{inside,relation,oid}');
+COMMENT ON FUNCTION roneo.identity_of(jsonb) IS 'Which cluster and table an answer came from.';
+
+CREATE OR REPLACE FUNCTION roneo.identity_warning(r roneo.replica, answer jsonb)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE
+    WHEN r.identity -> 'system_identifier' <> roneo.identity_of(answer) -> 'system_identifier'
+        THEN format('the source is another cluster than at the last refresh: system identifier %s was %s',
+                    roneo.identity_of(answer) ->> 'system_identifier', r.identity ->> 'system_identifier')
+    WHEN r.identity -> 'timeline' <> roneo.identity_of(answer) -> 'timeline'
+        THEN format('the source has been promoted or restored since the last refresh: timeline %s was %s',
+                    roneo.identity_of(answer) ->> 'timeline', r.identity ->> 'timeline')
+    WHEN r.identity -> 'table' <> roneo.identity_of(answer) -> 'table'
+        THEN format('source table %I.%I has been dropped and made again since the last refresh',
+                    r.source_schema, r.source_table)
+END;
+COMMENT ON FUNCTION roneo.identity_warning(roneo.replica, jsonb) IS
+    'What to tell a person when the rows came from another cluster or table than before; NULL when they did not.';
+
+CREATE OR REPLACE FUNCTION roneo.record_end(r roneo.replica, answer jsonb, result jsonb)
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended roneo.run;
+BEGIN
+    ended.run_id        := (result ->> 'run_id')::bigint;
+    ended.outcome       := roneo.outcome_of(result);
+    ended.started_at    := coalesce((result ->> 'started_at')::timestamptz, clock_timestamp());
+    ended.rows_sent     := roneo.counted(result, 'inserted', 'sent');
+    ended.rows_received := roneo.counted(result, 'inserted', 'received');
+    ended.warning       := roneo.identity_warning(r, answer);
+    IF ended.run_id IS NULL THEN
+        ended.run_id := roneo.new_run(r, answer ->> 'hand', ended.started_at, result ->> 'runner');
+    END IF;
+    UPDATE roneo.run SET
+        outcome       = ended.outcome,
+        ended_at      = clock_timestamp(),
+        seconds       = round((result ->> 'seconds')::numeric, 3),
+        rows_sent     = ended.rows_sent,
+        rows_received = ended.rows_received,
+        inserted      = ended.rows_received,
+        deleted       = roneo.counted(result, 'deleted', 'rows'),
+        bytes         = roneo.counted(result, 'inserted', 'bytes'),
+        warning       = ended.warning,
+        message       = CASE WHEN ended.outcome = 'deferred'
+                             THEN 'loaded; the view is busy, the next refresh shows it' END,
+        steps         = (SELECT jsonb_agg(s.step - 'answer' ORDER BY s.number)
+                         FROM jsonb_array_elements(result -> 'steps') WITH ORDINALITY AS s (step, number))
+    WHERE run_id = ended.run_id;
+    UPDATE roneo.replica SET
+        dest            = coalesce(to_regclass(format('%I.%I', dest_schema, dest_name)), dest),
+        generation      = generation + 1,
+        last_attempt_at = ended.started_at,
+        last_success_at = CASE WHEN ended.outcome = 'deferred' THEN last_success_at ELSE ended.started_at END,
+        last_outcome    = ended.outcome,
+        last_message    = NULL,
+        failures        = CASE WHEN ended.outcome = 'deferred' THEN failures ELSE 0 END,
+        identity        = roneo.identity_of(answer)
+    WHERE replica_id = r.replica_id;
+    RETURN ended.run_id;
+END;
+$$;
+COMMENT ON FUNCTION roneo.record_end(roneo.replica, jsonb, jsonb) IS
+    'Writes the end of a refresh into its run and its replica, and returns the run.';
+
+CREATE OR REPLACE FUNCTION roneo.new_run(r roneo.replica, hand text, started_at timestamptz, runner text)
+RETURNS bigint LANGUAGE sql
+BEGIN ATOMIC
+    INSERT INTO roneo.run (replica_id, dest, method, hand, outcome, started_at, runner)
+    VALUES (r.replica_id, format('%I.%I', r.dest_schema, r.dest_name), r.method, hand, 'running',
+            started_at, runner)
+    RETURNING run_id;
+END;
+COMMENT ON FUNCTION roneo.new_run(roneo.replica, text, timestamptz, text) IS
+    'A new row of the history, running.';
+
+CREATE OR REPLACE FUNCTION roneo.forget_old_runs(id integer)
+RETURNS void LANGUAGE sql
+BEGIN ATOMIC
+    DELETE FROM roneo.run
+    WHERE replica_id = id
+      AND ended_at IS NOT NULL
+      AND started_at < now() - make_interval(days => roneo.setting('history_days'));
+END;
+COMMENT ON FUNCTION roneo.forget_old_runs(integer) IS
+    'Deletes the runs of a replica that are older than the setting history_days.';
+
+CREATE OR REPLACE FUNCTION roneo.finish_methods(ended roneo.ended[])
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found_method text;
+BEGIN
+    FOR found_method IN
+        SELECT DISTINCT r.method
+        FROM unnest(ended) AS e
+        JOIN roneo.replica AS r ON r.replica_id = e.replica_id
+        ORDER BY 1
+    LOOP
+        EXECUTE format(
+            'SELECT roneo.%I(array_agg(e))
+             FROM unnest($1) AS e
+             JOIN roneo.replica AS r ON r.replica_id = e.replica_id
+             WHERE r.method = $2', concat('finish_', found_method))
+        USING ended, found_method;
+    END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION roneo.finish_methods(roneo.ended[]) IS
+    'Lets each method store the positions of its replicas: one call a method.';
+
+CREATE OR REPLACE FUNCTION roneo.finish_refresh(answers jsonb, results jsonb)
+RETURNS TABLE (
+    replica_id integer, run_id bigint, outcome text, again boolean, message text, warning text,
+    rows_sent bigint, rows_received bigint, inserted bigint, updated bigint, unchanged bigint,
+    ignored bigint, deleted bigint, bytes bigint
+)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    one   roneo.ended;
+    ended roneo.ended[];
+    r     roneo.replica;
+    runs  bigint[];
+BEGIN
+    SELECT array_agg(ROW((a.answer ->> 'replica_id')::integer, a.answer, b.result)::roneo.ended)
+    INTO ended
+    FROM jsonb_array_elements(answers) AS a (answer)
+    LEFT JOIN jsonb_array_elements(results) AS b (result)
+        ON b.result ->> 'replica_id' = a.answer ->> 'replica_id';
+    FOREACH one IN ARRAY ended LOOP
+        SELECT * INTO STRICT r FROM roneo.replica AS known WHERE known.replica_id = one.replica_id;
+        PERFORM roneo.require_complete(r, one.result);
+        PERFORM roneo.require_unmoved(r, one.result);
+    END LOOP;
+    PERFORM roneo.finish_methods(ended);
+    FOREACH one IN ARRAY ended LOOP
+        SELECT * INTO STRICT r FROM roneo.replica AS known WHERE known.replica_id = one.replica_id;
+        runs := array_append(runs, roneo.record_end(r, one.answer, one.result));
+        PERFORM roneo.forget_old_runs(one.replica_id);
+    END LOOP;
+    RETURN QUERY
+        SELECT u.replica_id, u.run_id, u.outcome, false, u.message, u.warning,
+               u.rows_sent, u.rows_received, u.inserted, u.updated, u.unchanged,
+               u.ignored, u.deleted, u.bytes
+        FROM roneo.run AS u
+        WHERE u.run_id = ANY (runs)
+        ORDER BY 1;
+END;
+$$;
+COMMENT ON FUNCTION roneo.finish_refresh(jsonb, jsonb) IS
+    'Fourth phase, in the transaction of the steps: checks the accounting, stores the positions and the runs. Raises RO013, RO014 or RO016, and then nothing of the refresh may be committed.';
+
+CREATE OR REPLACE FUNCTION roneo.record_start(dest regclass, runner text)
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r roneo.replica;
+BEGIN
+    SELECT known.* INTO r FROM roneo.replica AS known WHERE known.dest = record_start.dest;
+    -- The caller holds the lock in another transaction; so whoever wrote these rows is gone.
+    UPDATE roneo.run AS u SET
+        outcome  = 'abandoned',
+        ended_at = clock_timestamp(),
+        message  = 'its hand was killed or lost the destination; nothing of it was committed'
+    WHERE u.replica_id = r.replica_id AND u.outcome = 'running';
+    RETURN roneo.new_run(r, 'runner', clock_timestamp(), runner);
+END;
+$$;
+COMMENT ON FUNCTION roneo.record_start(regclass, text) IS
+    'Records that a refresh is running, in a transaction of its own, so that one that was killed is seen afterwards. To be called while another transaction of the caller holds the lock on the replica.';
+
+CREATE OR REPLACE FUNCTION roneo.failure_outcome(sqlstate_code text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN sqlstate_code IN ('55P03', 'RO002', 'RO013', 'RO016') THEN 'deferred' ELSE 'failed' END;
+COMMENT ON FUNCTION roneo.failure_outcome(text) IS
+    'deferred where another attempt is all that is needed, else failed.';
+
+CREATE OR REPLACE FUNCTION roneo.record_failure(
+    dests regclass[], sqlstate_code text, message text, detail text, hint text, facts jsonb)
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r       roneo.replica;
+    ended   bigint;
+    failure text := roneo.failure_outcome(sqlstate_code);
+BEGIN
+    FOR r IN SELECT known.* FROM roneo.replica AS known WHERE known.dest = ANY (dests) LOOP
+        ended := (facts ->> 'run_id')::bigint;
+        IF ended IS NULL THEN
+            ended := roneo.new_run(r, coalesce(facts ->> 'hand', 'sql'),
+                clock_timestamp() - make_interval(secs => coalesce((facts ->> 'seconds')::float8, 0)),
+                facts ->> 'runner');
+        END IF;
+        UPDATE roneo.run AS u SET
+            outcome = failure, ended_at = clock_timestamp(),
+            seconds = round((facts ->> 'seconds')::numeric, 3), sqlstate = sqlstate_code,
+            message = concat_ws(': ', facts ->> 'step', record_failure.message),
+            detail  = record_failure.detail, hint = record_failure.hint
+        WHERE u.run_id = ended;
+        -- A row that another session is writing belongs to a refresh that is newer than this one.
+        UPDATE roneo.replica SET
+            generation      = generation + 1,
+            last_attempt_at = clock_timestamp(),
+            last_outcome    = failure,
+            last_message    = record_failure.message,
+            failures        = failures + (failure = 'failed')::integer
+        WHERE replica_id IN (SELECT k.replica_id FROM roneo.replica AS k
+                             WHERE k.replica_id = r.replica_id FOR NO KEY UPDATE SKIP LOCKED);
+        PERFORM roneo.forget_old_runs(r.replica_id);
+    END LOOP;
+    RETURN failure;
+END;
+$$;
+COMMENT ON FUNCTION roneo.record_failure(regclass[], text, text, text, text, jsonb) IS
+    'Records a refresh that was rolled back, in a transaction of its own; returns failed, or deferred for those SQLSTATEs that only ask for another attempt.';

@@ -1,0 +1,100 @@
+-- The SQL hand's way to a source: a named dblink connection. dblink is looked up where it was
+-- installed, and only when it is used.
+
+CREATE OR REPLACE FUNCTION roneo.dblink_function(function_name text)
+RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    home name;
+BEGIN
+    SELECT n.nspname INTO home
+    FROM pg_extension AS e
+    JOIN pg_namespace AS n ON n.oid = e.extnamespace
+    WHERE e.extname = 'dblink';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO011',
+            MESSAGE = 'dblink is not installed in this database',
+            DETAIL  = 'Without the roneo program, rows travel over dblink.',
+            HINT    = 'CREATE EXTENSION dblink, or refresh with the roneo program, which needs none.';
+    END IF;
+    RETURN format('%I.%I', home, function_name);
+END;
+$$;
+COMMENT ON FUNCTION roneo.dblink_function(text) IS
+    'The qualified name of a function of dblink; raises RO011 where it is not installed.';
+
+CREATE OR REPLACE FUNCTION roneo.link_name(source_id integer)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format('roneo_%s', source_id);
+COMMENT ON FUNCTION roneo.link_name(integer) IS 'The name of this session''s dblink connection to a source.';
+
+CREATE OR REPLACE FUNCTION roneo.open_link(source_name text)
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    source  roneo.source := roneo.require_source(source_name);
+    link    text := roneo.link_name(source.source_id);
+    problem text;
+    reason  text;
+BEGIN
+    PERFORM roneo.close_link(link);
+    BEGIN
+        EXECUTE format('SELECT %s($1, $2)', roneo.dblink_function('dblink_connect'))
+        USING link, source.server_name::text;
+    EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
+        GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL;
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO008',
+            MESSAGE = format('source %s cannot be reached', quote_ident(source_name)),
+            DETAIL  = coalesce(nullif(btrim(reason), ''), problem),
+            HINT    = format('Look at the options of the foreign server %I and of your user mapping for it.',
+                             source.server_name);
+    END;
+    RETURN link;
+END;
+$$;
+COMMENT ON FUNCTION roneo.open_link(text) IS
+    'Connects to a source over dblink and returns the name of the connection; raises RO003, RO008 or RO011.';
+
+CREATE OR REPLACE FUNCTION roneo.close_link(link text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    is_open boolean;
+BEGIN
+    EXECUTE format('SELECT $1 = ANY (%s())', roneo.dblink_function('dblink_get_connections'))
+    INTO is_open USING link;
+    IF is_open THEN
+        EXECUTE format('SELECT %s($1)', roneo.dblink_function('dblink_disconnect')) USING link;
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.close_link(text) IS 'Closes a dblink connection where it is open.';
+
+CREATE OR REPLACE FUNCTION roneo.ask_link(link text, query text)
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    answer text;
+BEGIN
+    EXECUTE format('SELECT answer FROM %s($1, $2) AS t (answer text)', roneo.dblink_function('dblink'))
+    INTO answer USING link, query;
+    RETURN answer;
+END;
+$$;
+COMMENT ON FUNCTION roneo.ask_link(text, text) IS 'The one value that a query on the source returns.';
+
+CREATE OR REPLACE FUNCTION roneo.tell_link(link text, command text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('SELECT %s($1, $2)', roneo.dblink_function('dblink_exec')) USING link, command;
+END;
+$$;
+COMMENT ON FUNCTION roneo.tell_link(text, text) IS 'Runs commands on the source.';

@@ -1,0 +1,213 @@
+CREATE OR REPLACE FUNCTION roneo.answer_over_link(id integer, asked roneo.probe, options jsonb, link text)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    before jsonb;
+BEGIN
+    before := roneo.ask_link(link, asked.before)::jsonb;
+    PERFORM roneo.tell_link(link, roneo.source_opening());
+    IF asked.lock IS NOT NULL THEN
+        PERFORM roneo.tell_link(link, asked.lock);
+    END IF;
+    RETURN jsonb_build_array(jsonb_build_object(
+        'replica_id', id, 'hand', 'sql', 'options', options,
+        'before', before, 'inside', roneo.ask_link(link, asked.inside)::jsonb));
+END;
+$$;
+COMMENT ON FUNCTION roneo.answer_over_link(integer, roneo.probe, jsonb, text) IS
+    'Second phase of the SQL hand: asks the source, and leaves its transaction open.';
+
+-- dblink hands over bytes as they are; those of a SQL_ASCII source nobody has checked.
+CREATE OR REPLACE FUNCTION roneo.require_known_encoding(answers jsonb)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF answers #>> '{0,before,identity,encoding}' = 'SQL_ASCII'
+       AND current_setting('server_encoding') <> 'SQL_ASCII' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO007',
+            MESSAGE = 'rows of a SQL_ASCII source cannot be read over dblink',
+            DETAIL  = 'Nothing would check that their bytes are characters here.',
+            HINT    = 'Refresh with the roneo program, and tell create_source the source_encoding.';
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_known_encoding(jsonb) IS
+    'Raises RO007 for a SQL_ASCII source, whose bytes dblink would store unchecked.';
+
+CREATE OR REPLACE FUNCTION roneo.run_steps(answers jsonb, link text, owner name)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    planned  record;
+    report   jsonb;
+    reports  jsonb := '[]';
+    began    timestamptz;
+    deferred boolean := false;
+BEGIN
+    FOR planned IN
+        SELECT p.*, ROW(p.stage, p.kind, p.purpose, p.statement, p.into_table, p.into_list,
+               p.into_types, NULL, NULL, p.counts, p.patient)::roneo.step AS step
+        FROM roneo.plan_refresh(answers) AS p
+        ORDER BY p.number
+    LOOP
+        began := clock_timestamp();
+        report := CASE WHEN deferred THEN '{"outcome": "skipped"}'
+                       ELSE roneo.run_step(planned.kind, planned.step, link, owner) END;
+        report := '{"outcome": "done"}'::jsonb || report || jsonb_build_object(
+            'number', planned.number, 'stage', planned.stage, 'kind', planned.kind,
+            'purpose', planned.purpose, 'counts', planned.counts,
+            'seconds', round(extract(epoch FROM clock_timestamp() - began)::numeric, 3));
+        deferred := deferred OR report ->> 'outcome' = 'deferred';
+        reports := reports || report;
+    END LOOP;
+    RETURN reports;
+END;
+$$;
+COMMENT ON FUNCTION roneo.run_steps(jsonb, text, name) IS
+    'Plans a refresh and executes its steps over dblink; returns the report of each. After a step that was deferred the rest is skipped.';
+
+CREATE OR REPLACE FUNCTION roneo.refresh_over_link(dest regclass, options jsonb)
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    began   timestamptz := clock_timestamp();
+    begun   record;
+    link    text;
+    answers jsonb;
+    reports jsonb;
+    ended   bigint;
+BEGIN
+    SELECT b.* INTO STRICT begun FROM roneo.begin_refresh(ARRAY[dest]) AS b;
+    IF begun.state = 'busy' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO002',
+            MESSAGE = format('%s is being refreshed by another session', begun.dest),
+            HINT    = 'There is nothing to do: that refresh brings it up to date.';
+    END IF;
+    link := roneo.open_link(begun.source_name);
+    answers := roneo.answer_over_link(begun.replica_id,
+        ROW(begun.before, begun.lock, begun.inside)::roneo.probe, options, link);
+    PERFORM roneo.require_known_encoding(answers);
+    reports := roneo.run_steps(answers, link, begun.dest_owner);
+    SELECT f.run_id INTO STRICT ended
+    FROM roneo.finish_refresh(answers, jsonb_build_array(jsonb_build_object(
+        'replica_id', begun.replica_id, 'started_at', began,
+        'seconds', extract(epoch FROM clock_timestamp() - began),
+        'planned', jsonb_array_length(reports), 'steps', reports))) AS f;
+    PERFORM roneo.tell_link(link, 'ROLLBACK');
+    PERFORM roneo.close_link(link);
+    RETURN ended;
+END;
+$$;
+COMMENT ON FUNCTION roneo.refresh_over_link(regclass, jsonb) IS
+    'All four phases of one refresh by the SQL hand; returns its run.';
+
+CREATE OR REPLACE FUNCTION roneo.refresh(
+    dest regclass,
+    raise_errors boolean DEFAULT false,
+    drop_dependents boolean DEFAULT false,
+    force boolean DEFAULT false)
+RETURNS roneo.run LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+SET extra_float_digits = 3
+SET bytea_output = 'hex'
+SET xmloption = 'content'
+SET lc_monetary = 'C'
+SET standard_conforming_strings = 'on'
+SET statement_timeout = 0
+SET lock_timeout = 0
+SET idle_in_transaction_session_timeout = 0
+AS $$
+DECLARE
+    began   timestamptz := clock_timestamp();
+    done    roneo.run;
+    code    text;
+    message text;
+    detail  text;
+    hint    text;
+BEGIN
+    PERFORM roneo.require_replicas(ARRAY[dest]);
+    BEGIN
+        done.run_id := roneo.refresh_over_link(dest, jsonb_build_object(
+            'drop_dependents', drop_dependents, 'force', force));
+    EXCEPTION WHEN OTHERS OR query_canceled THEN
+        -- A dblink connection stays open after a rollback.
+        PERFORM roneo.close_link_of(dest);
+        IF raise_errors OR SQLSTATE = '57014' THEN
+            RAISE;
+        END IF;
+        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+                                detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+        PERFORM roneo.record_failure(ARRAY[dest], code, message, nullif(detail, ''), nullif(hint, ''),
+            jsonb_build_object('hand', 'sql', 'seconds', extract(epoch FROM clock_timestamp() - began)));
+    END;
+    SELECT u.* INTO done
+    FROM roneo.run AS u
+    WHERE u.run_id = coalesce(done.run_id, (
+        SELECT max(v.run_id)
+        FROM roneo.run AS v
+        JOIN roneo.replica AS r ON r.replica_id = v.replica_id
+        WHERE r.dest = refresh.dest));
+    RETURN done;
+END;
+$$;
+COMMENT ON FUNCTION roneo.refresh(regclass, boolean, boolean, boolean) IS
+    'Brings one replica up to date now, over dblink, and returns its run. A failure leaves the destination as it was and is recorded and returned, or raised where raise_errors is true (a cancel always is, and then not recorded). drop_dependents: what depends on a view that must be rebuilt is dropped. force: copy although the source looks unchanged.';
+
+CREATE OR REPLACE FUNCTION roneo.close_link_of(dest regclass)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    source integer;
+BEGIN
+    SELECT r.source_id INTO source FROM roneo.replica AS r WHERE r.dest = close_link_of.dest;
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'dblink') THEN
+        PERFORM roneo.close_link(roneo.link_name(source));
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.close_link_of(regclass) IS
+    'Closes this session''s dblink connection to the source of a replica, where there is one.';
+
+CREATE OR REPLACE FUNCTION roneo.plan(
+    dest regclass, drop_dependents boolean DEFAULT false, force boolean DEFAULT false)
+RETURNS SETOF roneo.step LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    begun record;
+    link  text;
+BEGIN
+    SELECT b.* INTO STRICT begun FROM roneo.begin_refresh(ARRAY[dest]) AS b;
+    IF begun.state = 'busy' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO002',
+            MESSAGE = format('%s is being refreshed by another session', begun.dest),
+            HINT    = 'Ask again when that refresh has ended.';
+    END IF;
+    link := roneo.open_link(begun.source_name);
+    RETURN QUERY
+        SELECT p.stage::smallint, p.kind, p.purpose, p.statement, p.into_table, p.into_list,
+               p.into_types, NULL::text, NULL::boolean, p.counts, p.patient
+        FROM roneo.plan_refresh(roneo.answer_over_link(begun.replica_id,
+            ROW(begun.before, begun.lock, begun.inside)::roneo.probe,
+            jsonb_build_object('drop_dependents', drop_dependents, 'force', force), link)) AS p
+        ORDER BY p.number;
+    PERFORM roneo.close_link(link);
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+    -- A dblink connection stays open after a rollback.
+    PERFORM roneo.close_link_of(dest);
+    RAISE;
+END;
+$$;
+COMMENT ON FUNCTION roneo.plan(regclass, boolean, boolean) IS
+    'A dry run: asks the source, and returns the steps that a refresh would take now, in their order. Changes nothing. No steps: the source is unchanged.';

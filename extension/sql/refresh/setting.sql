@@ -1,0 +1,21 @@
+CREATE OR REPLACE VIEW roneo.settings AS
+SELECT d.setting_name, coalesce(s.value, d.value) AS value, s.value IS NOT NULL AS changed, d.meaning
+FROM (VALUES
+    ('history_days',      '90',  'days that a run is kept in roneo.run'),
+    ('lock_timeout_ms',   '200', 'milliseconds that a patient step waits for its lock, once'),
+    ('lock_attempts',     '25',  'times that it tries'),
+    ('connect_timeout_s', '10',  'seconds to wait for a connection to a source')
+) AS d (setting_name, value, meaning)
+LEFT JOIN roneo.setting AS s USING (setting_name);
+COMMENT ON VIEW roneo.settings IS
+    'All settings, with their defaults. Change one by INSERT INTO roneo.setting.';
+
+CREATE OR REPLACE FUNCTION roneo.setting(wanted text)
+RETURNS integer LANGUAGE sql STABLE
+RETURN (SELECT value::integer FROM roneo.settings WHERE setting_name = wanted);
+COMMENT ON FUNCTION roneo.setting(text) IS 'The value of a setting, its default where it was not changed.';
+
+CREATE OR REPLACE FUNCTION roneo.version()
+RETURNS text LANGUAGE sql STABLE
+RETURN (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'roneo');
+COMMENT ON FUNCTION roneo.version() IS 'The installed version of the extension.';

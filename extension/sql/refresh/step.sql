@@ -1,0 +1,135 @@
+-- How the SQL hand executes one step. The runner does the same with two connections of its own.
+
+-- Both counts come from one statement: a loop that ends on the rows inserted would end early
+-- where a trigger swallows a batch.
+CREATE OR REPLACE FUNCTION roneo.fetch_statement(s roneo.step, link text)
+RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN format(
+        'WITH fetched AS MATERIALIZED (SELECT * FROM %1$s(%2$L, ''roneo'', $1) AS f (%3$s)),
+              put AS (INSERT INTO %4$s%5$s SELECT %6$s FROM fetched RETURNING 1)
+         SELECT (SELECT count(*) FROM fetched), (SELECT count(*) FROM put),
+                (SELECT coalesce(sum(pg_column_size(fetched)), 0) FROM fetched)',
+        roneo.dblink_function('dblink_fetch'), link, s.into_types, s.into_table,
+        CASE WHEN s.into_list = '' THEN '' ELSE format(' (%s) OVERRIDING SYSTEM VALUE', s.into_list) END,
+        s.into_list);
+END;
+$$;
+COMMENT ON FUNCTION roneo.fetch_statement(roneo.step, text) IS
+    'A statement that moves one batch, of $1 rows, and counts the rows fetched, the rows put, and the bytes.';
+
+CREATE OR REPLACE FUNCTION roneo.become(owner name)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- In a definer function of that owner the role is right already, and must not be set.
+    IF owner <> current_user THEN
+        PERFORM set_config('role', owner, true);
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.become(name) IS
+    'Sets the role for the rest of the transaction, or until it is set back: steps run as the destination''s owner.';
+
+CREATE OR REPLACE FUNCTION roneo.transfer_over_link(s roneo.step, link text, owner name)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    -- Rows of unknown width: the first batch is small, and the next ones about eight megabytes.
+    batch    integer := 100;
+    one_batch text := roneo.fetch_statement(s, link);
+    caller   text := current_setting('role');
+    fetched  bigint;
+    put      bigint;
+    size     bigint;
+    sent     bigint := 0;
+    received bigint := 0;
+    bytes    bigint := 0;
+BEGIN
+    EXECUTE format('SELECT %s($1, ''roneo'', $2)', roneo.dblink_function('dblink_open'))
+    USING link, CASE WHEN s.into_list = ''
+                     THEN format('SELECT NULL::pg_catalog.bool FROM (%s) AS source', s.statement)
+                     ELSE s.statement END;
+    PERFORM roneo.become(owner);
+    LOOP
+        EXECUTE one_batch INTO fetched, put, size USING batch;
+        EXIT WHEN fetched = 0;
+        sent := sent + fetched;
+        received := received + put;
+        bytes := bytes + size;
+        batch := least(50000, greatest(1, 8388608 * fetched / greatest(size, 1)));
+    END LOOP;
+    PERFORM set_config('role', caller, true) WHERE caller <> current_setting('role');
+    EXECUTE format('SELECT %s($1, ''roneo'')', roneo.dblink_function('dblink_close')) USING link;
+    RETURN jsonb_build_object('sent', sent, 'received', received, 'bytes', bytes);
+END;
+$$;
+COMMENT ON FUNCTION roneo.transfer_over_link(roneo.step, text, name) IS
+    'Moves the rows of a transfer step over dblink, in batches of about eight megabytes.';
+
+CREATE OR REPLACE FUNCTION roneo.run_as(owner name, statement text)
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    caller text := current_setting('role');
+    moved  bigint;
+BEGIN
+    PERFORM roneo.become(owner);
+    EXECUTE statement;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    PERFORM set_config('role', caller, true) WHERE caller <> current_setting('role');
+    RETURN moved;
+END;
+$$;
+COMMENT ON FUNCTION roneo.run_as(name, text) IS
+    'Executes statements as the owner of a destination; returns the number of rows of the last one.';
+
+CREATE OR REPLACE FUNCTION roneo.run_patiently(owner name, statement text)
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    FOR attempt IN 1 .. roneo.setting('lock_attempts') LOOP
+        BEGIN
+            PERFORM set_config('lock_timeout', format('%sms', roneo.setting('lock_timeout_ms')), true);
+            PERFORM roneo.run_as(owner, statement);
+            PERFORM set_config('lock_timeout', '0', true);
+            RETURN 'done';
+        EXCEPTION WHEN lock_not_available THEN
+            -- Those who queued up behind us go first.
+            PERFORM pg_sleep(0.05 + 0.15 * random());
+        END;
+    END LOOP;
+    RETURN 'deferred';
+END;
+$$;
+COMMENT ON FUNCTION roneo.run_patiently(name, text) IS
+    'Executes statements with a short lock_timeout and tries again a few times; returns done or deferred.';
+
+CREATE OR REPLACE FUNCTION roneo.run_step(kind text, s roneo.step, link text, owner name)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CASE
+        WHEN kind = 'transfer' THEN
+            RETURN roneo.transfer_over_link(s, link, owner);
+        WHEN kind = 'check' THEN
+            RETURN jsonb_build_object('answer', roneo.ask_link(link, s.statement)::jsonb);
+        WHEN kind = 'dest' AND s.patient THEN
+            RETURN jsonb_build_object('outcome', roneo.run_patiently(owner, s.statement));
+        WHEN kind = 'dest' THEN
+            RETURN jsonb_build_object('rows', roneo.run_as(owner, s.statement));
+        WHEN kind IN ('source', 'after') THEN
+            PERFORM roneo.tell_link(link, s.statement);
+            RETURN '{}'::jsonb;
+    END CASE;
+END;
+$$;
+COMMENT ON FUNCTION roneo.run_step(text, roneo.step, text, name) IS
+    'Executes one step of a plan and returns what is to be reported of it.';

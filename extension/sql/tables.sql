@@ -1,0 +1,214 @@
+-- The catalog. Each table is declared whole, and marked for pg_dump together with its sequence:
+-- without that a restored database would give out the same ids again.
+
+CREATE TYPE roneo.probe AS (
+    before text,
+    lock   text,
+    inside text
+);
+COMMENT ON TYPE roneo.probe IS
+    'What a refresh asks of the source: a query before the snapshot, a lock that must precede it, and a query inside it; each query answers with one JSON document.';
+
+CREATE TYPE roneo.step AS (
+    stage       smallint,
+    kind        text,
+    purpose     text,
+    statement   text,
+    into_table  text,
+    into_list   text,
+    into_types  text,
+    copy_format text,
+    copy_freeze boolean,
+    counts      text,
+    patient     boolean
+);
+COMMENT ON TYPE roneo.step IS
+    'One step of a plan. Stages: 1 prepare, 2 transfer, 3 remove, 4 put, 5 show. Kinds: source, dest, transfer, check (on the source, after the transfers, inside the snapshot), after (on the source, after the commit).';
+
+CREATE TABLE roneo.source (
+    source_id       integer     GENERATED ALWAYS AS IDENTITY,
+    source_name     text        NOT NULL,
+    server_name     name        NOT NULL,
+    owns_server     boolean     NOT NULL,
+    source_encoding text,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT source_pkey PRIMARY KEY (source_id),
+    CONSTRAINT source_source_name_key UNIQUE (source_name)
+);
+COMMENT ON TABLE roneo.source IS
+    'A database that rows come from. The connection and its secret stay in a foreign server and its user mappings.';
+COMMENT ON COLUMN roneo.source.owns_server IS
+    'Whether create_source made the foreign server, so that drop_source drops it too.';
+COMMENT ON COLUMN roneo.source.source_encoding IS
+    'What the bytes of a SQL_ASCII source really are, such as LATIN1; NULL for what the server says.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.source', '');
+SELECT pg_catalog.pg_extension_config_dump('roneo.source_source_id_seq', '');
+
+CREATE TABLE roneo.replica (
+    replica_id      integer     GENERATED ALWAYS AS IDENTITY,
+    source_id       integer     NOT NULL,
+    source_schema   name        NOT NULL,
+    source_table    name        NOT NULL,
+    source_kind     "char"      NOT NULL,
+    source_lockable boolean     NOT NULL,
+    dest            regclass    NOT NULL,
+    dest_schema     name        NOT NULL,
+    dest_name       name        NOT NULL,
+    method          text        NOT NULL,
+    wanted_columns  name[],
+    filter          text,
+    filter_path     text        NOT NULL,
+    refresh_every   interval,
+    enabled         boolean     NOT NULL DEFAULT true,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    generation      bigint      NOT NULL DEFAULT 0,
+    last_attempt_at timestamptz,
+    last_success_at timestamptz,
+    last_outcome    text,
+    last_message    text,
+    failures        integer     NOT NULL DEFAULT 0,
+    identity        jsonb,
+    CONSTRAINT replica_pkey PRIMARY KEY (replica_id),
+    CONSTRAINT replica_dest_key UNIQUE (dest),
+    CONSTRAINT replica_source_id_fkey FOREIGN KEY (source_id) REFERENCES roneo.source,
+    CONSTRAINT replica_refresh_every_chk CHECK (refresh_every > interval '0'),
+    CONSTRAINT replica_failures_chk CHECK (failures >= 0)
+);
+COMMENT ON TABLE roneo.replica IS
+    'One registered pair: a source table (or view) and its copy. What only one method knows is in that method''s table.';
+COMMENT ON COLUMN roneo.replica.source_kind IS 'pg_class.relkind on the source: r, p, v, m or f.';
+COMMENT ON COLUMN roneo.replica.dest_schema IS 'With dest_name the name behind dest when it was last refreshed.';
+COMMENT ON COLUMN roneo.replica.source_lockable IS
+    'Whether the source can be locked against a rewrite while it is read; else its file is compared.';
+COMMENT ON COLUMN roneo.replica.identity IS 'Which cluster and table the last refresh read from.';
+COMMENT ON COLUMN roneo.replica.wanted_columns IS 'The columns asked for; NULL for all of them.';
+COMMENT ON COLUMN roneo.replica.filter IS 'A condition over the source''s columns, without the word WHERE.';
+COMMENT ON COLUMN roneo.replica.filter_path IS 'The search_path on the source that the filter is read under.';
+COMMENT ON COLUMN roneo.replica.refresh_every IS 'The promised age; NULL: refreshed only when told to.';
+COMMENT ON COLUMN roneo.replica.generation IS 'Counts the refreshes that ended, whatever their outcome.';
+COMMENT ON COLUMN roneo.replica.failures IS 'Failed refreshes in a row.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.replica', '');
+SELECT pg_catalog.pg_extension_config_dump('roneo.replica_replica_id_seq', '');
+
+CREATE TABLE roneo.snapshot_replica (
+    replica_id          integer  NOT NULL,
+    table_schema        name     NOT NULL,
+    first_table         name     NOT NULL,
+    second_table        name     NOT NULL,
+    shown               smallint NOT NULL DEFAULT 1,
+    check_changes       boolean  NOT NULL DEFAULT true,
+    max_skip_age        interval NOT NULL DEFAULT interval '1 day',
+    post_script         text,
+    columns             jsonb    NOT NULL,
+    fingerprint         jsonb,
+    loaded_at           timestamptz,
+    pending_columns     jsonb,
+    pending_fingerprint jsonb,
+    pending_at          timestamptz,
+    pending_frozen      boolean,
+    CONSTRAINT snapshot_replica_pkey PRIMARY KEY (replica_id),
+    CONSTRAINT snapshot_replica_replica_id_fkey FOREIGN KEY (replica_id)
+        REFERENCES roneo.replica ON DELETE CASCADE,
+    CONSTRAINT snapshot_replica_shown_chk CHECK (shown IN (1, 2)),
+    CONSTRAINT snapshot_replica_max_skip_age_chk CHECK (max_skip_age >= interval '0'),
+    CONSTRAINT snapshot_replica_pending_chk
+        CHECK ((pending_at IS NULL) = (pending_columns IS NULL))
+);
+COMMENT ON TABLE roneo.snapshot_replica IS
+    'Replicas whose view shows one of two tables, while the other one is loaded.';
+COMMENT ON COLUMN roneo.snapshot_replica.shown IS 'Which table the view shows: 1 the first, 2 the second.';
+COMMENT ON COLUMN roneo.snapshot_replica.max_skip_age IS
+    'A copy older than this is made again although the source looks unchanged: its counters can be late.';
+COMMENT ON COLUMN roneo.snapshot_replica.columns IS 'The source''s columns as they were when the shown table was loaded.';
+COMMENT ON COLUMN roneo.snapshot_replica.fingerprint IS
+    'The state of the source from just before the shown rows were read; NULL: nothing has been loaded.';
+COMMENT ON COLUMN roneo.snapshot_replica.pending_frozen IS
+    'Whether even a session with an older snapshot sees the rows of that load (COPY FREEZE).';
+COMMENT ON COLUMN roneo.snapshot_replica.pending_at IS
+    'When the hidden table was loaded for a swap that could not get its lock yet.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.snapshot_replica', '');
+
+CREATE TABLE roneo.plain_replica (
+    replica_id       integer NOT NULL,
+    columns          name[]  NOT NULL,
+    sequences        text[],
+    truncate_cascade boolean NOT NULL DEFAULT false,
+    CONSTRAINT plain_replica_pkey PRIMARY KEY (replica_id),
+    CONSTRAINT plain_replica_replica_id_fkey FOREIGN KEY (replica_id)
+        REFERENCES roneo.replica ON DELETE CASCADE
+);
+COMMENT ON TABLE roneo.plain_replica IS 'Replicas that are emptied and loaded again.';
+COMMENT ON COLUMN roneo.plain_replica.columns IS 'The columns that the last refresh copied.';
+COMMENT ON COLUMN roneo.plain_replica.sequences IS
+    'Sequences of the destination to set after a load; NULL: those that its columns use.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.plain_replica', '');
+
+CREATE TABLE roneo.run (
+    run_id        bigint      GENERATED ALWAYS AS IDENTITY,
+    replica_id    integer     NOT NULL,
+    dest          text        NOT NULL,
+    method        text        NOT NULL,
+    hand          text        NOT NULL,
+    outcome       text        NOT NULL,
+    started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at      timestamptz,
+    seconds       numeric,
+    rows_sent     bigint,
+    rows_received bigint,
+    inserted      bigint,
+    updated       bigint,
+    unchanged     bigint,
+    ignored       bigint,
+    deleted       bigint,
+    bytes         bigint,
+    sqlstate      text,
+    message       text,
+    detail        text,
+    hint          text,
+    warning       text,
+    steps         jsonb,
+    runner        text,
+    CONSTRAINT run_pkey PRIMARY KEY (run_id),
+    CONSTRAINT run_hand_chk CHECK (hand IN ('sql', 'runner')),
+    CONSTRAINT run_outcome_chk
+        CHECK (outcome IN ('running', 'ok', 'unchanged', 'deferred', 'failed', 'abandoned')),
+    CONSTRAINT run_ended_at_chk CHECK ((outcome = 'running') = (ended_at IS NULL))
+);
+CREATE INDEX run_replica_id_started_at_idx ON roneo.run (replica_id, started_at);
+COMMENT ON TABLE roneo.run IS
+    'The history of refreshes. Kept for the setting history_days, and after its replica is dropped.';
+COMMENT ON COLUMN roneo.run.hand IS 'What carried it out: sql (over dblink) or runner (over COPY).';
+COMMENT ON COLUMN roneo.run.outcome IS
+    'ok, unchanged (nothing to do), deferred (try later), failed, running; abandoned: it was running when its hand was killed.';
+COMMENT ON COLUMN roneo.run.steps IS 'What each step did, by number: rows, bytes, seconds.';
+COMMENT ON COLUMN roneo.run.runner IS 'Run id, host and process of the runner.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.run', '');
+SELECT pg_catalog.pg_extension_config_dump('roneo.run_run_id_seq', '');
+
+CREATE TABLE roneo.setting (
+    setting_name text NOT NULL,
+    value        text NOT NULL,
+    CONSTRAINT setting_pkey PRIMARY KEY (setting_name),
+    CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
+        ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s')),
+    CONSTRAINT setting_value_chk CHECK (value ~ '^[0-9]{1,9}$')
+);
+COMMENT ON TABLE roneo.setting IS
+    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.setting', '');
+
+CREATE TABLE roneo.grantee (
+    role_name name NOT NULL,
+    dest_owner name NOT NULL,
+    CONSTRAINT grantee_pkey PRIMARY KEY (role_name, dest_owner)
+);
+COMMENT ON TABLE roneo.grantee IS
+    'Who was given what by grant_refresh, so that an update can give it again after a function was replaced.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.grantee', '');
+
+CREATE TYPE roneo.ended AS (
+    replica_id integer,
+    answer     jsonb,
+    result     jsonb
+);
+COMMENT ON TYPE roneo.ended IS 'A refresh whose steps were all reported, for its method to store the position of.';
