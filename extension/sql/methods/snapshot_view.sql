@@ -15,11 +15,10 @@ RETURN (
                                                      FROM jsonb_array_elements(wanted) AS x (col))) THEN 'rebuild'
         ELSE 'rename'
     END
-    FROM (SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnum AS place,
-                 CASE WHEN a.attcollation = t.typcollation THEN '' ELSE a.attcollation::regcollation::text END AS collation
-          FROM pg_attribute AS a
-          JOIN pg_type AS t ON t.oid = a.atttypid
-          WHERE a.attrelid = view AND a.attnum > 0) AS v
+    FROM (SELECT c.col ->> 'name' AS name, c.col ->> 'type' AS type, c.place,
+                 coalesce(c.col ->> 'collation', '') AS collation
+          FROM jsonb_array_elements(roneo.local_relation(view) -> 'columns')
+              WITH ORDINALITY AS c (col, place)) AS v
     FULL JOIN (SELECT c.col ->> 'name' AS name, roneo.local_type(c.col) AS type, c.place,
                       coalesce(c.col ->> 'collation', '') AS collation
                FROM jsonb_array_elements(wanted) WITH ORDINALITY AS c (col, place)) AS w
