@@ -1,0 +1,76 @@
+import Postgres
+
+/// Where the copies live, and how to get there.
+public struct Destination: Sendable {
+    /// Keywords and values, a URI or a database's name, as libpq takes them.
+    public let conninfo: String
+    /// libpq's keywords that are stronger than those in `conninfo`.
+    public let options: [String: String]
+
+    public init(conninfo: String = "", options: [String: String] = [:]) {
+        self.conninfo = conninfo
+        self.options = options
+    }
+
+    /// The versions of the extension that this program can work with begin so.
+    private static let knownVersions = ["0.1."]
+
+    /// The versions of the extension that this program can work with, for people.
+    public static var knownVersionsText: String {
+        knownVersions.map { $0 + "x" }.joined(separator: ", ")
+    }
+
+    /// A connection that hears nothing but errors: what a server sends during a COPY is one.
+    func connect(
+        applicationName: String, cancel: CancelToken?
+    ) throws(RunError) -> Connection {
+        do {
+            let connection = try Connection(
+                conninfo: conninfo, applicationName: applicationName,
+                options: options.merging(["client_encoding": "UTF8"]) { given, _ in given },
+                cancel: cancel, connectTimeout: options["connect_timeout"] == nil ? .seconds(30) : nil)
+            try connection.execute("SET client_min_messages = error")
+            return connection
+        } catch {
+            throw RunError(destination: error)
+        }
+    }
+
+    /// Whether the database is one this program can work in; false on a standby, where there is
+    /// nothing to do.
+    static func isPrimary(_ connection: Connection) throws(RunError) -> Bool {
+        do {
+            if try connection.execute("SELECT pg_is_in_recovery()").value == "t" { return false }
+        } catch {
+            throw RunError(destination: error)
+        }
+        try checkVersion(connection)
+        return true
+    }
+
+    /// Throws unless the extension is there and of a version known here.
+    static func checkVersion(_ connection: Connection) throws(RunError) {
+        let version: String
+        do {
+            version = try connection.execute("SELECT roneo.version()").value ?? ""
+        } catch where [SQLState.undefinedSchema, SQLState.undefinedFunction].contains(error.sqlState) {
+            throw RunError(
+                .configuration,
+                Failure(
+                    sqlState: error.code,
+                    message: "the extension roneo is not installed in the destination database",
+                    hint: "Run \"roneo install\" on the server, then CREATE EXTENSION roneo there."))
+        } catch {
+            throw RunError(destination: error)
+        }
+        guard knownVersions.contains(where: version.hasPrefix) else {
+            throw RunError(
+                .configuration,
+                Failure(
+                    sqlState: SQLState.versionMismatch,
+                    message: "this program does not know version \(version) of the extension",
+                    detail: "It knows \(knownVersionsText).",
+                    hint: "Use the program of the same release, or ALTER EXTENSION roneo UPDATE."))
+        }
+    }
+}

@@ -1,0 +1,182 @@
+import Postgres
+
+/// Looks at the state of the replicas and changes nothing.
+public struct Inspection: Sendable {
+    public var destination: Destination
+    /// Connections of sources that are not to be taken from the destination's user mappings.
+    public var sourceConninfos: [String: String] = [:]
+    public var cancel: CancelToken
+
+    public init(destination: Destination, cancel: CancelToken) {
+        self.destination = destination
+        self.cancel = cancel
+    }
+
+    /// A line a replica: how fresh it is. The column `json` has the line as JSON.
+    public func status() async throws -> Records {
+        try await read(
+            """
+            SELECT s.*, extract(epoch FROM s.age) AS age_seconds, \
+            extract(epoch FROM s.promised_age) AS promised_age_seconds, \
+            extract(epoch FROM s.lag) AS lag_seconds, to_jsonb(s)::text AS json \
+            FROM roneo.status AS s ORDER BY s.dest
+            """)
+    }
+
+    /// The latest runs, newest first. The column `json` has the line as JSON.
+    ///
+    /// A run that is recorded as running while nobody works on its replica was abandoned: whoever
+    /// comes next writes that down, and until then it is seen here.
+    public func history(_ dest: String?, limit: Int) async throws -> Records {
+        try await read(
+            """
+            SELECT r.*, to_char(r.started_at, 'YYYY-MM-DD HH24:MI:SS') AS started, \
+            to_jsonb(r)::text AS json \
+            FROM (SELECT u.run_id, u.replica_id, u.dest, u.method, u.hand, \
+            CASE WHEN u.outcome = 'running' AND s.state IS DISTINCT FROM 'running' \
+            THEN 'abandoned' ELSE u.outcome END AS outcome, \
+            u.started_at, u.ended_at, u.seconds, u.rows_sent, u.rows_received, u.inserted, \
+            u.updated, u.unchanged, u.ignored, u.deleted, u.bytes, u.sqlstate, u.message, \
+            u.detail, u.hint, u.warning, u.steps, u.runner \
+            FROM roneo.run AS u LEFT JOIN roneo.status AS s ON s.dest = u.dest) AS r \
+            WHERE \(dest)::regclass IS NULL OR r.replica_id IN ( \
+            SELECT p.replica_id FROM roneo.replica AS p WHERE p.dest = \(dest)::regclass) \
+            ORDER BY r.run_id DESC LIMIT \(limit)::bigint
+            """)
+    }
+
+    /// What a refresh would do now: it locks, asks the sources, plans, and rolls back.
+    public func plans(_ dests: [String], options: RefreshOptions) async throws -> [ReplicaPlan] {
+        try await onWorker { worker in
+            try dests.map { dest in
+                var round = RefreshRound(dest, options: options, worker: worker)
+                defer { worker.rollBack() }
+                do {
+                    try round.begin()
+                    try round.probe()
+                    return ReplicaPlan(
+                        dest: round.dest, source: round.sourceName, method: round.method,
+                        steps: try round.plan())
+                } catch {
+                    throw Failure(any: error, during: "planning the refresh of \(round.dest)")
+                }
+            }
+        }
+    }
+
+    /// What is missing on either side before refreshes can work.
+    public func preflight(source: String?) async throws -> [Finding] {
+        try await onWorker { worker in
+            let connection = try worker.destination(for: "preflight")
+            var findings = Finding.all(
+                try connection.execute("SELECT * FROM roneo.preflight_local()"), of: nil)
+            var names = [source].compactMap { $0 }
+            if source == nil {
+                let known = try connection.execute(
+                    "SELECT source_name FROM roneo.source ORDER BY source_name")
+                names = (0..<known.count).compactMap { known[$0, 0] }
+            }
+            for name in names {
+                findings += try preflight(name, connection, worker)
+            }
+            return findings
+        }
+    }
+
+    private func preflight(
+        _ name: String, _ connection: Connection, _ worker: Worker
+    ) throws -> [Finding] {
+        let probe = try connection.execute("SELECT roneo.preflight_probe(\(name))").value ?? ""
+        let source: Connection
+        do {
+            source = try worker.source(named: name, for: "preflight", mappings: connection)
+        } catch let failure as Failure {
+            let detail = [failure.message, failure.detail].compactMap { $0 }
+            return [
+                Finding(
+                    side: "source", source: name, item: "connection", isOk: false,
+                    detail: detail.joined(separator: "\n"), fix: failure.hint)
+            ]
+        }
+        let answer = try source.execute(SQL(verbatim: probe)).value
+        let reached = Finding(
+            side: "source", source: name, item: "connection", isOk: true,
+            detail: "can be reached", fix: nil)
+        return [reached]
+            + Finding.all(
+                try connection.execute("SELECT * FROM roneo.preflight(\(name), \(answer)::jsonb)"),
+                of: name)
+    }
+
+    private func read(_ sql: SQL) async throws -> Records {
+        try await onWorker { worker in
+            Records(try worker.destination(for: "inspection").execute(sql))
+        }
+    }
+
+    /// On a thread of its own, after a look at the extension's version. A standby may be looked at.
+    private func onWorker<T: Sendable>(
+        _ body: @escaping @Sendable (Worker) throws -> T
+    ) async throws -> T {
+        let runner = RunnerIdentity.current
+        let context = RefreshContext(
+            destination: destination, sourceConninfos: sourceConninfos, runner: runner,
+            journal: Journal(destination, runner: runner), cancel: cancel,
+            observer: SilentObserver())
+        return try await onOwnThread(cancel: cancel) { _ in
+            let worker = Worker(context)
+            defer { worker.close() }
+            try Destination.checkVersion(try worker.destination(for: "inspection"))
+            return try body(worker)
+        }
+    }
+}
+
+/// What the next refresh of a replica would do.
+public struct ReplicaPlan: Sendable, Equatable {
+    public let dest: String
+    public let source: String
+    public let method: String
+    public let steps: [Step]
+
+    public var json: JSON {
+        .object([
+            "dest": JSON(dest),
+            "source": JSON(source),
+            "method": JSON(method),
+            "steps": .array(steps.map(\.json)),
+        ])
+    }
+}
+
+/// Something that a refresh needs, and whether it is there.
+public struct Finding: Sendable, Equatable {
+    /// Where: `source` or `destination`.
+    public let side: String
+    /// Which source, where it is one.
+    public let source: String?
+    public let item: String
+    public let isOk: Bool
+    public let detail: String?
+    /// SQL to run on that side, as a rule.
+    public let fix: String?
+
+    static func all(_ rows: QueryResult, of source: String?) -> [Finding] {
+        (0..<rows.count).map { row in
+            Finding(
+                side: rows[row, "side"] ?? "", source: source, item: rows[row, "item"] ?? "",
+                isOk: rows[row, "ok"] != "f", detail: rows[row, "detail"], fix: rows[row, "fix"])
+        }
+    }
+
+    public var json: JSON {
+        .object([
+            "side": JSON(side),
+            "source": JSON(source),
+            "item": JSON(item),
+            "ok": JSON(isOk),
+            "detail": JSON(detail),
+            "fix": JSON(fix),
+        ])
+    }
+}

@@ -1,0 +1,147 @@
+import Postgres
+
+/// The refresh of one replica, from its lock to its commit.
+///
+/// It follows the protocol of the extension's phases and knows no method: what is to be done is
+/// text that the extension planned, and what a source answers is passed on unread.
+final class RefreshJob {
+    private let dest: String
+    private let options: RefreshOptions
+    private let worker: Worker
+    private var report: ReplicaReport
+    private var during = "beginning"
+    /// The run of the present round, once its start is recorded.
+    private var runId: Int64?
+    private let began = ContinuousClock.now
+    /// Set where the destination cannot be reached any more, and no other job need try.
+    private(set) var destinationLost: RunError?
+
+    /// Trying again after a deadlock or a serialization failure.
+    private static let attempts = 3
+    /// More rounds than any method needs: a plan that never ends must not go unseen.
+    private static let mostRounds = 100_000
+
+    init(_ dest: String, options: RefreshOptions, worker: Worker) {
+        self.dest = dest
+        self.options = options
+        self.worker = worker
+        report = ReplicaReport(dest: dest, outcome: .failed)
+    }
+
+    func callAsFunction() -> ReplicaReport {
+        let observer = worker.context.observer
+        observer.began(dest)
+        for attempt in 1...Self.attempts where attempt == 1 || isWorthAnotherTry() {
+            do {
+                try rounds()
+            } catch {
+                destinationLost = error as? RunError
+                worker.rollBack()
+                record(Failure(any: error, during: during))
+            }
+        }
+        report.duration = ContinuousClock.now - began
+        observer.ended(report)
+        return report
+    }
+
+    /// After a pause, in which the other transaction may come to its end.
+    private func isWorthAnotherTry() -> Bool {
+        guard report.outcome == .failed, report.failure?.kind == .conflict else { return false }
+        return (try? worker.pause(.milliseconds(.random(in: 50...500)))) != nil
+    }
+
+    private func rounds() throws {
+        report.failure = nil
+        report.rows = 0
+        report.bytes = 0
+        for _ in 0..<Self.mostRounds where try !round() {
+            return
+        }
+        throw Failure(
+            sqlState: SQLState.accounting, message: "the plan of \(dest) does not come to an end")
+    }
+
+    /// One round of the four phases; true when the extension wants another one.
+    private func round() throws -> Bool {
+        let began = ContinuousClock.now
+        let startedAt = Timestamp.now()
+        runId = nil
+        var round = RefreshRound(dest, options: options, worker: worker)
+        defer { worker.rollBack() }
+
+        during = "locking the replica"
+        try round.begin()
+        report.dest = round.dest
+        report.source = round.sourceName
+        report.method = round.method
+
+        during = "asking the source"
+        try round.probe()
+        during = "planning"
+        let steps = try round.plan()
+
+        var results: [StepResult] = []
+        if !steps.isEmpty {
+            during = "recording the start"
+            runId = try worker.context.journal.recordStart(round.dest)
+            report.runId = runId
+            results = try execute(steps, of: &round)
+        }
+
+        during = "finishing"
+        let ended = try round.finish(
+            RoundResult(
+                replicaId: round.replicaId, runId: runId, startedAt: startedAt,
+                duration: ContinuousClock.now - began, planned: steps.count, steps: results,
+                runner: worker.context.runner, backend: round.backend))
+        during = "committing"
+        try round.commit(steps.filter { $0.kind == .after })
+        report.runId = ended.runId ?? runId
+        report.outcome = ended.outcome
+        report.message = ended.message
+        report.warning = ended.warning
+        return ended.again
+    }
+
+    /// All steps in their order, as the destination's owner.
+    private func execute(_ steps: [Step], of round: inout RefreshRound) throws -> [StepResult] {
+        during = "becoming the destination's owner"
+        try round.becomeOwner()
+        var results: [StepResult] = []
+        var isPutOff = false
+        for step in steps {
+            guard !isPutOff, step.kind != .after else {
+                results.append(StepResult(step, .skipped))
+                continue
+            }
+            during = "step \(step.number) of \(steps.count): \(step.purpose)"
+            worker.context.observer.beganStep(
+                dest, number: step.number, of: steps.count, purpose: step.purpose)
+            let (rows, bytes) = (report.rows, report.bytes)
+            let result = try round.execute(step) { [dest, observer = worker.context.observer] in
+                observer.moved(dest, rows: rows + $0, bytes: bytes + $1)
+            }
+            report.rows += result.sent ?? 0
+            report.bytes += result.bytes ?? 0
+            isPutOff = result.outcome == .deferred
+            results.append(result)
+        }
+        during = "becoming oneself again"
+        try round.becomeOneself()
+        return results
+    }
+
+    /// Tells the destination's history, and settles what the failure makes of the report.
+    private func record(_ failure: Failure) {
+        report.failure = failure
+        report.outcome = failure.kind == .busy ? .deferred : .failed
+        if worker.context.cancel.isFired { report.outcome = .cancelled }
+        // Who holds the lock records what comes of it.
+        guard failure.sqlState != SQLState.beingRefreshed else { return }
+        // A history that cannot be written is no second failure: the report tells of the first.
+        let outcome = try? worker.context.journal.recordFailure(
+            report.dest, failure, runId: runId, duration: ContinuousClock.now - began)
+        if report.outcome == .failed, outcome == "deferred" { report.outcome = .deferred }
+    }
+}

@@ -1,0 +1,219 @@
+import Postgres
+
+/// One round of a refresh: the four phases, each a call of the extension, on two connections.
+struct RefreshRound {
+    private(set) var dest: String
+    private(set) var replicaId = 0
+    private(set) var sourceName = ""
+    private(set) var method = ""
+    private(set) var backend: Int32 = 0
+
+    private let options: RefreshOptions
+    private let worker: Worker
+    private var destination: Connection!
+    private var source: Connection!
+    private var owner = ""
+    /// The role setting to return to, once another one has been taken.
+    private var ownRole: String?
+    private var questions = Questions()
+    private var answer: RoundAnswer!
+    private var lockTimeout = "0"
+    private var lockAttempts = 1
+
+    /// What the source is asked, in this order.
+    private struct Questions {
+        var before: String?
+        var opening: String?
+        var lock: String?
+        var inside: String?
+    }
+
+    /// What became of the round.
+    struct Ended {
+        let runId: Int64?
+        let outcome: ReplicaReport.Outcome
+        let again: Bool
+        let message: String?
+        let warning: String?
+    }
+
+    init(_ dest: String, options: RefreshOptions, worker: Worker) {
+        self.dest = dest
+        self.options = options
+        self.worker = worker
+    }
+
+    /// Phase one: locks the replica, and hears what to ask its source.
+    mutating func begin() throws {
+        destination = try worker.destination(for: dest)
+        backend = destination.backendPID
+        try destination.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        let begun = try destination.execute(
+            "SELECT * FROM roneo.begin_refresh(ARRAY[\(dest)::regclass])")
+        guard !begun.isEmpty else {
+            throw Failure(
+                sqlState: SQLState.notAReplica, message: "table \(dest) is not a replica")
+        }
+        dest = begun[0, "dest"] ?? dest
+        replicaId = begun[0, "replica_id"].flatMap { Int($0) } ?? 0
+        sourceName = begun[0, "source_name"] ?? ""
+        method = begun[0, "method"] ?? ""
+        guard begun[0, "state"] == "ready" else {
+            throw Failure(
+                sqlState: SQLState.beingRefreshed,
+                message: "\(dest) is being refreshed by another session")
+        }
+        owner = begun[0, "dest_owner"] ?? ""
+        questions = Questions(
+            before: begun[0, "before"], opening: begun[0, "opening"], lock: begun[0, "lock"],
+            inside: begun[0, "inside"])
+        lockTimeout = begun[0, "lock_timeout_ms"] ?? "0"
+        lockAttempts = begun[0, "lock_attempts"].flatMap { Int($0) } ?? 1
+    }
+
+    /// Phase two: asks the source, first outside and then inside of the transaction that stays
+    /// open until the rows are read.
+    mutating func probe() throws {
+        source = try worker.source(named: sourceName, for: dest, mappings: destination)
+        let before = try ask(questions.before)
+        try ask(questions.opening)
+        try ask(questions.lock)
+        let inside = try ask(questions.inside)
+        answer = RoundAnswer(
+            replicaId: replicaId, options: options, before: before, inside: inside)
+    }
+
+    /// Phase three: the steps, in order. None: there is nothing to do.
+    func plan() throws -> [Step] {
+        let rows = try destination.execute(
+            "SELECT * FROM roneo.plan_refresh(\(JSON.array([answer.json]).description)::jsonb)")
+        return try (0..<rows.count).map { try Step(rows, row: $0) }
+    }
+
+    /// Does one step. One that waited in vain for its lock is reported as deferred.
+    func execute(
+        _ step: Step, progress: @escaping (_ rows: Int64, _ bytes: Int64) -> Void
+    ) throws -> StepResult {
+        let began = ContinuousClock.now
+        var result = StepResult(step, .done)
+        switch step.kind {
+        case .dest:
+            if let rows = try executeOnDestination(step) {
+                result.rows = rows
+            } else {
+                result.outcome = .deferred
+            }
+        case .transfer:
+            let tally = try CopyRelay.copy(
+                from: source, step.copyOut ?? "", to: destination, step.copyIn ?? "",
+                progress: progress)
+            result.sent = tally.sent
+            result.received = tally.received
+            result.rows = tally.received
+            result.bytes = tally.bytes
+        case .check:
+            result.answer = try source.execute(SQL(verbatim: step.statement)).value
+        case .source, .after:
+            throw Failure(
+                sqlState: SQLState.versionMismatch,
+                message: "this program does not know what to do with a step of kind \(step.kind)")
+        }
+        result.duration = ContinuousClock.now - began
+        return result
+    }
+
+    /// Phase four: the accounting, and what the extension makes of it.
+    func finish(_ result: RoundResult) throws -> Ended {
+        let rows = try destination.execute(
+            """
+            SELECT * FROM roneo.finish_refresh(\(JSON.array([answer.json]).description)::jsonb, \
+            \(JSON.array([result.json]).description)::jsonb)
+            """)
+        guard let name = rows.isEmpty ? nil : rows[0, "outcome"],
+            let outcome = ReplicaReport.Outcome(rawValue: name)
+        else {
+            throw Failure(
+                sqlState: SQLState.versionMismatch,
+                message: "this program does not know how the refresh of \(dest) ended")
+        }
+        return Ended(
+            runId: rows[0, "run_id"].flatMap { Int64($0) }, outcome: outcome,
+            again: rows[0, "again"] == "t", message: rows[0, "message"],
+            warning: rows[0, "warning"])
+    }
+
+    /// Makes it so, then does on the source what may only be done once it is so.
+    func commit(_ after: [Step]) throws {
+        try destination.execute("COMMIT")
+        try source.execute("ROLLBACK")
+        for step in after {
+            // Idempotent, and done again by the next refresh where it is lost.
+            _ = try? source.execute(SQL(verbatim: step.statement))
+        }
+    }
+
+    /// From here to ``becomeOneself()`` nothing has more rights than the destination's owner.
+    mutating func becomeOwner() throws {
+        let session = try destination.execute("SELECT current_user, current_setting('role')")
+        guard session[0, 0] != owner else { return }
+        ownRole = session[0, 1]
+        try destination.execute("SELECT set_config('role', \(owner), true)")
+    }
+
+    func becomeOneself() throws {
+        guard let ownRole else { return }
+        try destination.execute("SELECT set_config('role', \(ownRole), true)")
+    }
+
+    @discardableResult
+    private func ask(_ text: String?) throws -> String? {
+        guard let text else { return nil }
+        return try source.execute(SQL(verbatim: text)).value
+    }
+
+    /// - Returns: the rows it touched; nil where a patient step did not get its lock.
+    private func executeOnDestination(_ step: Step) throws -> Int64? {
+        let statement = SQL(verbatim: step.statement)
+        guard step.patient else { return try destination.execute(statement).affectedRows }
+        try destination.execute("SAVEPOINT roneo_step")
+        for attempt in 1...max(1, lockAttempts) {
+            do {
+                try destination.execute("SELECT set_config('lock_timeout', \(lockTimeout), true)")
+                let rows = try destination.execute(statement).affectedRows
+                try destination.execute("RELEASE SAVEPOINT roneo_step")
+                try destination.execute("SET LOCAL lock_timeout = 0")
+                return rows
+            } catch {
+                guard error.sqlState == SQLState.lockNotAvailable else { throw error }
+                try destination.execute("ROLLBACK TO SAVEPOINT roneo_step")
+            }
+            // The lock's queue goes on meanwhile: whoever waited behind this step gets its turn.
+            if attempt < lockAttempts { try worker.pause(.milliseconds(.random(in: 50...250))) }
+        }
+        try destination.execute("RELEASE SAVEPOINT roneo_step")
+        return nil
+    }
+}
+
+extension Step {
+    /// A row of `roneo.plan_refresh`.
+    init(_ rows: QueryResult, row: Int) throws {
+        let name = rows[row, "kind"] ?? ""
+        guard let kind = Kind(rawValue: name) else {
+            throw Failure(
+                sqlState: SQLState.versionMismatch,
+                message: "this program does not know steps of kind \(name)")
+        }
+        self.init(
+            replicaId: rows[row, "replica_id"].flatMap { Int($0) } ?? 0,
+            number: rows[row, "number"].flatMap { Int($0) } ?? 0,
+            stage: rows[row, "stage"].flatMap { Int($0) } ?? 0,
+            kind: kind,
+            purpose: rows[row, "purpose"] ?? "",
+            statement: rows[row, "statement"] ?? "",
+            copyOut: rows[row, "copy_out"],
+            copyIn: rows[row, "copy_in"],
+            counts: rows[row, "counts"],
+            patient: rows[row, "patient"] == "t")
+    }
+}

@@ -1,0 +1,168 @@
+import Postgres
+import Synchronization
+
+/// Refreshes many replicas, several at a time. One that fails never stops another.
+public struct RefreshRun: Sendable {
+    /// Which replicas.
+    public enum Selection: Sendable {
+        /// Those that are due, of these sources and methods; nil: of all.
+        case due(sources: [String]?, methods: [String]?)
+        /// These, due or not.
+        case named([String])
+    }
+
+    public var destination: Destination
+    public var selection: Selection
+    public var options = RefreshOptions()
+    /// Connections of sources that are not to be taken from the destination's user mappings.
+    public var sourceConninfos: [String: String] = [:]
+    /// How many replicas to refresh at a time.
+    public var jobs = 1
+    /// How many of those may read from one source.
+    public var perSource = Int.max
+    /// Begins nothing after that.
+    public var maxRuntime: Duration?
+    public var observer: any RefreshObserver = SilentObserver()
+
+    public init(destination: Destination, selection: Selection) {
+        self.destination = destination
+        self.selection = selection
+    }
+
+    /// - Parameter cancel: when fired, nothing more is begun, what runs is cancelled on both
+    ///   servers, rolled back and recorded.
+    /// - Throws: ``RunError`` where nothing could be done at all.
+    public func callAsFunction(cancel: CancelToken) async throws -> RunReport {
+        let began = ContinuousClock.now
+        let runner = RunnerIdentity.current
+        let journal = Journal(destination, runner: runner)
+        defer { journal.close() }
+        let context = RefreshContext(
+            destination: destination, sourceConninfos: sourceConninfos, runner: runner,
+            journal: journal, cancel: cancel, observer: observer)
+        let board = RefreshBoard(
+            perSource: perSource, deadline: maxRuntime.map { began + $0 }, cancel: cancel)
+
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            let (helpers, wanted) = AsyncStream.makeStream(of: Int.self)
+            // The first thread finds out what is to be done, calls for help, and goes on working.
+            group.addTask {
+                try await onOwnThread(cancel: cancel) { _ in
+                    defer { wanted.finish() }
+                    let worker = Worker(context)
+                    defer { worker.close() }
+                    guard let entries = try entries(worker) else {
+                        board.isStandby()
+                        return
+                    }
+                    board.fill(entries)
+                    wanted.yield(min(jobs, entries.count) - 1)
+                    wanted.finish()
+                    try work(worker, board)
+                }
+            }
+            for await count in helpers where count > 0 {
+                for _ in 0..<count {
+                    group.addTask {
+                        try await onOwnThread(cancel: cancel) { _ in
+                            let worker = Worker(context)
+                            defer { worker.close() }
+                            try work(worker, board)
+                        }
+                    }
+                }
+            }
+            while let ended = await group.nextResult() {
+                // What was refreshed before the destination went away is still worth telling.
+                if case .failure(let error) = ended { try board.stop(error) }
+            }
+        }
+        return board.report(after: ContinuousClock.now - began)
+    }
+
+    /// What is to be refreshed, longest waiting first; nil on a standby.
+    private func entries(_ worker: Worker) throws -> [RefreshQueue.Entry]? {
+        let connection = try worker.destination(for: "due")
+        guard try Destination.isPrimary(connection) else { return nil }
+        switch selection {
+        case .named(let dests):
+            var seen: Set<String> = []
+            return dests.filter { seen.insert($0).inserted }
+                .map { RefreshQueue.Entry(dest: $0, source: nil) }
+        case .due(let sources, let methods):
+            let due = try connection.execute(
+                "SELECT * FROM roneo.due(\(sources)::text[], \(methods)::text[])")
+            return (0..<due.count).map { row in
+                RefreshQueue.Entry(dest: due[row, "dest"] ?? "", source: due[row, "source_name"])
+            }
+        }
+    }
+
+    private func work(_ worker: Worker, _ board: RefreshBoard) throws {
+        while let entry = board.next() {
+            let job = RefreshJob(entry.dest, options: options, worker: worker)
+            defer { board.ended(entry) }
+            board.add(job())
+            if let error = job.destinationLost { throw error }
+        }
+    }
+}
+
+/// What the threads of a run share: the queue, and what became of what was in it.
+private final class RefreshBoard: Sendable {
+    private struct State {
+        var queue: RefreshQueue
+        var report = RunReport()
+    }
+
+    private let state: Mutex<State>
+    private let cancel: CancelToken
+
+    init(perSource: Int, deadline: ContinuousClock.Instant?, cancel: CancelToken) {
+        state = Mutex(State(queue: RefreshQueue(perSource: perSource, deadline: deadline)))
+        self.cancel = cancel
+    }
+
+    func fill(_ entries: [RefreshQueue.Entry]) {
+        state.withLock { $0.queue.add(entries) }
+    }
+
+    func next() -> RefreshQueue.Entry? {
+        state.withLock { state in
+            if cancel.isFired { state.queue.stop() }
+            return state.queue.next(now: .now)
+        }
+    }
+
+    func ended(_ entry: RefreshQueue.Entry) {
+        state.withLock { $0.queue.ended(entry) }
+    }
+
+    func add(_ replica: ReplicaReport) {
+        state.withLock { $0.report.replicas.append(replica) }
+    }
+
+    func isStandby() {
+        state.withLock { $0.report.isStandby = true }
+    }
+
+    /// Begins nothing more after an error that is no replica's. Throws it where nothing was begun.
+    func stop(_ error: any Error) throws {
+        try state.withLock { state in
+            state.queue.stop()
+            if cancel.isFired { return }
+            guard let error = error as? RunError, !state.report.replicas.isEmpty else {
+                throw (error as? PostgresError).map { RunError(destination: $0) } ?? error
+            }
+            state.report.stopped = error
+        }
+    }
+
+    func report(after duration: Duration) -> RunReport {
+        state.withLock { state in
+            state.report.notBegun = state.queue.waiting.map(\.dest)
+            state.report.duration = duration
+            return state.report
+        }
+    }
+}

@@ -1,0 +1,31 @@
+import ArgumentParser
+import Replication
+
+struct History: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show the latest runs, newest first.")
+
+    @Argument(help: "Only those of this destination table or view.")
+    var dest: String?
+
+    @OptionGroup(title: "Destination") var target: DestinationOptions
+    @Option(name: .shortAndLong, help: "How many runs.")
+    var limit = 20
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    func validate() throws {
+        guard limit >= 1 else { throw ValidationError("--limit must be at least 1.") }
+    }
+
+    func run() async throws {
+        let inspection = Inspection(
+            destination: target.destination, cancel: try Interruption.cancelToken())
+        let records = try await reported { try await inspection.history(dest, limit: limit) }
+        if json {
+            Terminal.output.line(RecordText.json(records))
+        } else {
+            Terminal.output.write(RecordText.history(records, Terminal.output))
+        }
+    }
+}

@@ -1,0 +1,51 @@
+import ArgumentParser
+import Replication
+
+struct Run: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Refresh the replicas that are due.",
+        discussion: "This is cron's line. It prints nothing when all is well.")
+
+    @OptionGroup(title: "Destination") var target: DestinationOptions
+    @OptionGroup(title: "Sources") var sources: SourceOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
+
+    @Option(name: .shortAndLong, help: "How many replicas to refresh at a time.")
+    var jobs = 1
+    @Option(help: "How many of them may read from one source.")
+    var perSource: Int?
+    @Option(name: .customLong("source"), help: "Only replicas of this source; repeatable.")
+    var onlySources: [String] = []
+    @Option(name: .customLong("method"), help: "Only replicas of this method; repeatable.")
+    var onlyMethods: [String] = []
+    @Option(help: "Begin nothing more after this time, such as 50min.")
+    var maxRuntime: TimeSpan?
+
+    func validate() throws {
+        try JobCount.check(jobs, perSource)
+    }
+
+    func run() async throws {
+        var run = RefreshRun(
+            destination: target.destination,
+            selection: .due(
+                sources: onlySources.isEmpty ? nil : onlySources,
+                methods: onlyMethods.isEmpty ? nil : onlyMethods))
+        run.sourceConninfos = sources.conninfos
+        run.jobs = jobs
+        run.perSource = perSource ?? .max
+        run.maxRuntime = maxRuntime?.duration
+        try await output.carryOut(run)
+    }
+}
+
+enum JobCount {
+    static func check(_ jobs: Int, _ perSource: Int?) throws {
+        guard (1...1_000).contains(jobs) else {
+            throw ValidationError("--jobs must be from 1 to 1000.")
+        }
+        guard perSource ?? 1 >= 1 else {
+            throw ValidationError("--per-source must be at least 1.")
+        }
+    }
+}

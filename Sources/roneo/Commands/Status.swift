@@ -1,0 +1,22 @@
+import ArgumentParser
+import Replication
+
+struct Status: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show how fresh every replica is.")
+
+    @OptionGroup(title: "Destination") var target: DestinationOptions
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    func run() async throws {
+        let inspection = Inspection(
+            destination: target.destination, cancel: try Interruption.cancelToken())
+        let records = try await reported { try await inspection.status() }
+        if json {
+            Terminal.output.line(RecordText.json(records))
+        } else {
+            Terminal.output.write(RecordText.status(records, Terminal.output))
+        }
+    }
+}

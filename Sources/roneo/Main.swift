@@ -1,0 +1,7 @@
+@main
+enum Main {
+    static func main() async {
+        Interruption.watch()
+        await Roneo.main()
+    }
+}

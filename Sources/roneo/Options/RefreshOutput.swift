@@ -1,0 +1,91 @@
+import ArgumentParser
+import Postgres
+import Replication
+
+extension OutputOptions {
+    /// Carries out a run, shows it while it goes on, tells its end, and exits with its status.
+    func carryOut(_ run: RefreshRun) async throws {
+        var run = run
+        let token = try Interruption.cancelToken()
+        let log = logs ? LogObserver(logger()) : nil
+        let display =
+            Terminal.error.isTerminal && !logs && !json ? LiveDisplay(Terminal.error) : nil
+        let observers: [(any RefreshObserver)?] = [log, display]
+        run.observer = ObserverGroup(members: observers.compactMap { $0 })
+        display?.start()
+        defer { display?.finish() }
+
+        var report = try await reporting(log) { try await run(cancel: token) }
+        report.signal = Interruption.signal
+        display?.finish()
+        tell(report, log)
+        throw ExitCode(report.exitStatus.code)
+    }
+
+    private func tell(_ report: RunReport, _ log: LogObserver?) {
+        log?.ended(report)
+        if json {
+            Terminal.output.line(report.json.description)
+        } else if verbose || Terminal.output.isTerminal && !logs {
+            Terminal.output.line(ReportText.summary(report))
+        }
+        // Where log lines are for machines, they have said all of this.
+        guard logFormat != .json else { return }
+        for replica in report.replicas {
+            ReportText.failure(replica, Terminal.error).map { Terminal.error.line($0) }
+        }
+        if let stopped = report.stopped {
+            Terminal.error.line(ReportText.block(stopped.failure, Terminal.error))
+        }
+    }
+
+    private func reporting<T>(
+        _ log: LogObserver?, _ body: () async throws -> T
+    ) async throws -> T {
+        do {
+            return try await body()
+        } catch {
+            let end = EarlyEnd(error)
+            log?.failed(end.failure)
+            if logFormat != .json { end.tell() }
+            throw end.exitCode
+        }
+    }
+}
+
+/// Carries out what a command asks for; an error is told, and ends the command with its status.
+func reported<T>(_ body: () async throws -> T) async throws -> T {
+    do {
+        return try await body()
+    } catch {
+        let end = EarlyEnd(error)
+        end.tell()
+        throw end.exitCode
+    }
+}
+
+/// An error that ends a command.
+private struct EarlyEnd {
+    let status: ExitStatus
+    let failure: Failure
+
+    init(_ error: any Error) {
+        switch error {
+        case let error as RunError: (status, failure) = (error.status, error.failure)
+        case let error as Failure: (status, failure) = (ExitStatus(of: error), error)
+        case let error as PostgresError: (status, failure) = (.replicaFailed, Failure(error))
+        default:
+            let failure = Failure(sqlState: SQLState.systemError, message: "\(error)")
+            (status, self.failure) = (.replicaFailed, failure)
+        }
+    }
+
+    var exitCode: ExitCode {
+        ExitCode((Interruption.signal.map { ExitStatus.signal($0) } ?? status).code)
+    }
+
+    func tell() {
+        guard Interruption.signal == nil else { return }
+        Terminal.error.line(ReportText.block(failure, Terminal.error))
+    }
+}
