@@ -24,6 +24,7 @@ let package = Package(
             name: "roneo",
             dependencies: [
                 "Replication",
+                "Postgres",
                 "LocalCluster",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
