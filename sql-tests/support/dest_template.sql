@@ -15,7 +15,6 @@ RETURNS text LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg
 RETURN (SELECT v FROM public.dblink(current_setting('test.source_conninfo'), query) AS t(v text));
 COMMENT ON FUNCTION public.source_value(text) IS 'The one value that a query gives on the source, as text.';
 
--- A view with a column a house rule asks for; the support file of the same name says more.
 CREATE VIEW public.own_function AS
 SELECT p.oid, p.proname, p.prokind, p.prosrc, p.prosqlbody, p.proconfig, p.proacl, p.proowner,
        p.prosecdef, l.lanname

@@ -1,9 +1,6 @@
--- All that an installed roneo is, one fact a line: psql -X -A -t -q -f fingerprint.sql
--- Two databases with the same lines are the same to whoever uses them. What may differ without
+-- All that an installed roneo is, fact by fact: psql -X -A -t -q -f fingerprint.sql
+-- Two databases with the same facts are the same to whoever uses them. What may differ without
 -- harm is left out: oids, and the numbers of columns (not their order) after one was dropped.
-\set QUIET on
-\pset format unaligned
-\pset tuples_only on
 SET client_min_messages = warning;
 SET search_path = pg_catalog;
 SET timezone = 'UTC';
@@ -88,7 +85,7 @@ FROM relation AS r
 JOIN pg_rewrite AS w ON w.ev_class = r.relation_oid;
 
 INSERT INTO fact
-SELECT r.object, 'policy ' || p.polname, p.polcmd || coalesce(pg_get_expr(p.polqual, p.polrelid), '')
+SELECT r.object, 'policy ' || p.polname, format('%s %s', p.polcmd, pg_get_expr(p.polqual, p.polrelid))
 FROM relation AS r
 JOIN pg_policy AS p ON p.polrelid = r.relation_oid;
 
@@ -142,7 +139,7 @@ SELECT m.object, 'privilege', format('%s to %s, may grant %s', x.privilege_type,
 FROM member AS m
 JOIN pg_type AS t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid,
      aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) AS x
--- The row types of tables, and arrays, are no members of their own before PostgreSQL 14 or after.
+-- Arrays have none of their own.
 WHERE t.typtype <> 'b' AND t.typarray <> 0
 UNION ALL
 SELECT 'schema ' || n.nspname, 'privilege', format('%s to %s, may grant %s', x.privilege_type,
