@@ -18,8 +18,25 @@ public final class Connection {
         case unknown
     }
 
+    /// What the protocol allows next.
+    enum Phase {
+        case idle
+        case busy
+        case copyIn
+        case copyOut
+    }
+
+    /// How long a server gets to end what was cancelled, before the connection is given up.
+    static let drainLimit = Duration.seconds(3)
+
+    /// The token given at the start.
+    public let cancelToken: CancelToken?
+    private var handle: ConnectionHandle?
+    private(set) var phase = Phase.idle
+
     /// Connects.
     ///
+    /// Looking up a host's name cannot be cancelled: that is libpq's and the system's own wait.
     /// - Parameters:
     ///   - conninfo: keywords and values, a URI or a database's name, as libpq takes them; the
     ///     environment, services and the password file are honoured.
@@ -27,38 +44,268 @@ public final class Connection {
     ///   - options: further libpq keywords (`keepalives_idle`, `options`, …), stronger than
     ///     those of `conninfo`.
     ///   - cancel: ends every wait of this connection when fired.
-    ///   - connectTimeout: for all hosts together; without it, `connect_timeout` of the conninfo
-    ///     for each host, and none by default.
+    ///   - connectTimeout: for all hosts together; without it the `connect_timeout` that libpq
+    ///     finds in conninfo, service or environment, and none by default.
     ///   - onNotice: gets the server's notices, which are dropped otherwise.
     public init(
         conninfo: String, applicationName: String, options: [String: String] = [:],
         cancel: CancelToken? = nil, connectTimeout: Duration? = nil,
         onNotice: ((PostgresError) -> Void)? = nil
-    ) throws(PostgresError) { fatalError() }
+    ) throws(PostgresError) {
+        cancelToken = cancel
+        var keywords = [("dbname", conninfo)]
+        keywords += options.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        keywords += [("application_name", applicationName), ("client_encoding", "UTF8")]
+        handle = try Connecting(keywords, cancel: cancel, timeout: connectTimeout, onNotice)()
+    }
 
     /// Runs a statement and waits for its end.
     ///
     /// Without parameters several statements are allowed (then they are one transaction, unless
     /// they say otherwise); the last result is returned, and the first error is thrown.
-    /// - Parameter timeLimit: cancels the statement and throws when it is over.
+    /// - Parameters:
+    ///   - timeLimit: cancels the statement and throws when it is over.
+    ///   - heedsCancel: false for what must run after a cancel, such as ROLLBACK.
     @discardableResult
-    public func execute(_ sql: SQL, timeLimit: Duration? = nil) throws(PostgresError) -> QueryResult
+    public func execute(_ sql: SQL, timeLimit: Duration? = nil, heedsCancel: Bool = true)
+        throws(PostgresError) -> QueryResult
     {
-        fatalError()
+        let token = heedsCancel ? cancelToken : nil
+        if token?.isFired == true { throw .cancelled }
+        try send(sql)
+        var last: ResultHandle?
+        do {
+            while let result = try nextResult(until: .after(timeLimit), token: token) {
+                if let error = error(of: result) {
+                    _ = settle(cancelling: false)
+                    throw error
+                }
+                last = result
+                guard phase != .copyIn, phase != .copyOut else { break }
+            }
+        } catch let error as PostgresError {
+            throw error
+        } catch {
+            _ = settle(cancelling: true)
+            throw error as? Interruption == .timeLimit ? .timeLimit(timeLimit) : .cancelled
+        }
+        guard phase == .idle, let last else {
+            _ = settle(cancelling: true)
+            throw PostgresError(origin: .local, message: "COPY needs both of its ends: CopyRelay")
+        }
+        return QueryResult(handle: last)
     }
 
-    /// The server's version as a number: 150018.
-    public var serverVersion: Int { fatalError() }
-    /// The process that serves this connection.
-    public var backendPID: Int32 { fatalError() }
+    /// Rolls back, cancelled or not. Where even that does not work the connection is closed, and
+    /// the server rolls back by itself.
+    public func rollback() {
+        guard isOpen, transactionStatus != .idle else { return }
+        do {
+            try execute("ROLLBACK", timeLimit: Self.drainLimit, heedsCancel: false)
+        } catch {
+            close()
+        }
+    }
+
+    /// Ends the connection; safe to call again. Letting go of the last reference does the same.
+    public func close() {
+        handle = nil
+        phase = .idle
+    }
+}
+
+// MARK: - What the server tells
+
+extension Connection {
+    /// The server's version as a number, such as 150018; 0 when the connection is closed.
+    public var serverVersion: Int { handle.map { Int(PQserverVersion($0.pointer)) } ?? 0 }
+
+    /// The process that serves this connection; 0 when it is closed.
+    public var backendPID: Int32 { handle.map { PQbackendPID($0.pointer) } ?? 0 }
+
     /// A setting that the server reports by itself, such as `server_encoding`.
-    public func parameterStatus(_ name: String) -> String? { fatalError() }
+    public func parameterStatus(_ name: String) -> String? {
+        handle.flatMap { PQparameterStatus($0.pointer, name) }.map { String(cString: $0) }
+    }
+
     /// Where the connection is with its transaction.
-    public var transactionStatus: TransactionStatus { fatalError() }
-    /// Whether the connection still works, as far as is known here.
-    public var isOpen: Bool { fatalError() }
-    /// The token given at the start.
-    public var cancelToken: CancelToken? { fatalError() }
-    /// Ends the connection; safe to call again.
-    public func close() { fatalError() }
+    public var transactionStatus: TransactionStatus {
+        switch handle.map({ PQtransactionStatus($0.pointer) }) {
+        case PQTRANS_IDLE: .idle
+        case PQTRANS_ACTIVE: .active
+        case PQTRANS_INTRANS: .inTransaction
+        case PQTRANS_INERROR: .inFailedTransaction
+        default: .unknown
+        }
+    }
+
+    /// Whether the connection still works, as far as is known on this side.
+    public var isOpen: Bool { handle.map { PQstatus($0.pointer) == CONNECTION_OK } ?? false }
+}
+
+// MARK: - For this module: one exchange, step by step
+
+extension Connection {
+    /// For the calls of libpq; not to be kept.
+    func pointer() throws(PostgresError) -> OpaquePointer {
+        guard let handle else {
+            throw PostgresError(
+                origin: .connectionLost, severity: "FATAL", message: "the connection is closed")
+        }
+        return handle.pointer
+    }
+
+    /// How many notices the server has sent.
+    var noticeCount: Int { handle?.notices.count ?? 0 }
+
+    /// Hands a statement to libpq, without waiting.
+    func send(_ sql: SQL) throws(PostgresError) {
+        let pointer = try pointer()
+        guard phase == .idle else {
+            throw PostgresError(origin: .local, message: "the connection is busy")
+        }
+        let accepted =
+            if sql.parameters.isEmpty {
+                PQsendQuery(pointer, sql.text)
+            } else {
+                withCStrings(sql.parameters) { values in
+                    PQsendQueryParams(
+                        pointer, sql.text, Int32(values.count), nil, values, nil, nil, 0)
+                }
+            }
+        guard accepted == 1 else {
+            let origin = isOpen ? PostgresError.Origin.local : .connectionLost
+            throw PostgresError(connection: pointer, origin: origin)
+        }
+        phase = .busy
+    }
+
+    /// Waits for the next result of what was sent; nil when the server is ready for more.
+    func nextResult(until deadline: Deadline, token: CancelToken?) throws(Interruption)
+        -> ResultHandle?
+    {
+        guard let pointer = handle?.pointer else { return nil }
+        while PQisBusy(pointer) == 1 {
+            // A lost connection is no reason to stop here: what the server said last may be in
+            // the buffer, and PQgetResult knows what to make of it.
+            guard try receive(until: deadline, token: token) else { break }
+        }
+        guard let result = PQgetResult(pointer) else {
+            phase = .idle
+            return nil
+        }
+        switch PQresultStatus(result) {
+        case PGRES_COPY_IN: phase = .copyIn
+        case PGRES_COPY_OUT, PGRES_COPY_BOTH: phase = .copyOut
+        default: phase = .busy
+        }
+        return ResultHandle(result)
+    }
+
+    /// Waits for bytes from the server and takes them in, sending meanwhile what is still to be
+    /// sent; false when the connection is lost.
+    func receive(until deadline: Deadline, token: CancelToken?) throws(Interruption) -> Bool {
+        guard let pointer = handle?.pointer, PQsocket(pointer) >= 0 else { return false }
+        let wanted: Readiness = PQflush(pointer) == 1 ? [.readable, .writable] : .readable
+        let (ready, _) = try wait(
+            for: (PQsocket(pointer), wanted), tokens: (token, nil), until: deadline)
+        return ready.isDisjoint(with: [.readable, .broken]) || takeInput()
+    }
+
+    /// Takes in what has arrived, without waiting; false when the connection is lost.
+    func takeInput() -> Bool {
+        guard let pointer = handle?.pointer, PQconsumeInput(pointer) == 1 else { return false }
+        // Under TLS a record that did not fit at once waits in OpenSSL, where poll() does not see
+        // it.
+        return PQsslInUse(pointer) == 0 || PQconsumeInput(pointer) == 1
+    }
+
+    /// The end of COPY OUT was seen: its result comes next.
+    func endCopyOut() { phase = .busy }
+
+    /// Ends COPY IN, well or with a reason for failing; false when the connection is lost.
+    func endCopyIn(failing reason: String? = nil) -> Bool {
+        guard let pointer = handle?.pointer else { return false }
+        phase = .busy
+        return PQputCopyEnd(pointer, reason) == 1
+    }
+
+    /// The error that a result is, if it is one.
+    func error(of result: ResultHandle) -> PostgresError? {
+        switch PQresultStatus(result.pointer) {
+        case PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE, PGRES_NONFATAL_ERROR:
+            PostgresError(result: result.pointer)
+        default: nil
+        }
+    }
+
+    /// Brings the connection back to where a statement can be sent, whatever it was doing; closes
+    /// it when the server does not play along for three seconds.
+    ///
+    /// Heeds no cancel token: this is what happens after one was fired.
+    /// - Returns: the first error that the server gave meanwhile.
+    func settle(cancelling: Bool) -> PostgresError? {
+        var first: PostgresError?
+        guard handle != nil, phase != .idle else { return nil }
+        if phase == .copyIn {
+            _ = endCopyIn(failing: "the transfer was given up")
+            // As a rule that is enough, and no request for a cancel goes astray.
+            drain(until: .after(.milliseconds(250)), &first)
+        }
+        if cancelling, phase != .idle, isOpen, let pointer = try? pointer() {
+            guard CancelRequest.send(for: pointer, within: .seconds(2)) else {
+                // One that arrives later would hit another statement.
+                close()
+                return first
+            }
+        }
+        drain(until: .after(Self.drainLimit), &first)
+        if phase != .idle { close() }
+        return first
+    }
+
+    private func drain(until deadline: Deadline, _ first: inout PostgresError?) {
+        do throws(Interruption) {
+            while let pointer = handle?.pointer, phase != .idle {
+                switch phase {
+                case .idle: return
+                case .copyIn: _ = endCopyIn(failing: "the transfer was given up")
+                case .copyOut:
+                    var row: UnsafeMutablePointer<CChar>?
+                    let length = PQgetCopyData(pointer, &row, 1)
+                    PQfreemem(row)
+                    if length < 0 { endCopyOut() }
+                    if length == 0, try !receive(until: deadline, token: nil) { endCopyOut() }
+                case .busy:
+                    if let result = try nextResult(until: deadline, token: nil), first == nil {
+                        first = error(of: result)
+                    }
+                }
+                if deadline.isOver { return }
+            }
+        } catch {}
+    }
+}
+
+extension PostgresError {
+    fileprivate static func timeLimit(_ limit: Duration?) -> PostgresError {
+        PostgresError(
+            origin: .timeLimit, sqlState: SQLState.queryCanceled,
+            message: "no answer within \(limit?.components.seconds ?? 0) s")
+    }
+}
+
+/// C strings for the duration of a call; nil stays a null pointer.
+private func withCStrings<Result>(
+    _ strings: [String?], _ body: ([UnsafePointer<CChar>?]) -> Result
+) -> Result {
+    var bytes: [CChar] = []
+    let starts = strings.map { string -> Int? in
+        guard let string else { return nil }
+        defer { bytes += string.utf8.map(CChar.init(bitPattern:)) + [0] }
+        return bytes.count
+    }
+    return bytes.withUnsafeBufferPointer { buffer in
+        body(starts.map { start in start.map { buffer.baseAddress! + $0 } })
+    }
 }
