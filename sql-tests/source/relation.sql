@@ -89,8 +89,8 @@ SELECT bag_eq('SELECT pg_temp.make_again()',
     'a user''s type comes with a statement that makes it');
 
 -- A thousand columns
-SELECT lives_ok(format('CREATE TABLE "Odd %%".wide (%s)', string_agg(format('"Col %s" int', i), ', ')),
-    'a table can be wide')
+SELECT lives_ok(format('CREATE TABLE "Odd %%".wide (%s)',
+                       string_agg(format('"Col %s" int', i), ', ')), 'a table can be wide')
 FROM generate_series(1, 1000) AS i;
 SELECT is(jsonb_array_length(roneo.local_relation('"Odd %".wide') -> 'columns'), 1000,
     'and is described whole');
@@ -123,12 +123,13 @@ SELECT results_eq(
     'a child with two parents is there once');
 INSERT INTO "Odd %".leaf VALUES (1, '2026-01-01');
 SELECT results_eq(
-    $$ SELECT l -> 'size', l ? 'ins', l ? 'upd', l ? 'del', l -> 'filenode' = l -> 'snapshot_filenode'
+    $$ SELECT l -> 'size', l ? 'ins', l ? 'upd', l ? 'del',
+              l -> 'filenode' = l -> 'snapshot_filenode'
        FROM pg_temp.leaves('"Odd %".leaf') AS l $$,
     $$ VALUES ('8192'::jsonb, true, true, true, true) $$, 'with its file, size and counters');
 CREATE TEMP TABLE before AS SELECT pg_temp.leaves('"Odd %".leaf') AS l;
-TRUNCATE "Odd %".leaf;
-SELECT isnt((SELECT l -> 'filenode' FROM before), l -> 'filenode', 'TRUNCATE shows in the file')
+ALTER TABLE "Odd %".leaf SET UNLOGGED;
+SELECT isnt((SELECT l -> 'filenode' FROM before), l -> 'filenode', 'a rewrite shows in the file')
 FROM pg_temp.leaves('"Odd %".leaf') AS l;
 CREATE VIEW "Odd %".seen AS SELECT 1 AS one;
 SELECT is(l - 'oid', '{"kind": "v", "filenode": null, "snapshot_filenode": 0, "size": 0, "ins": 0,
@@ -143,7 +144,8 @@ ALTER TABLE "Odd %".secret ENABLE ROW LEVEL SECURITY;
 CREATE INDEX ON "Odd %".secret (lower(closed));
 GRANT SELECT (id, open) ON "Odd %".secret TO roneo_test_reader;
 -- By oid, because the role may not look into the schema.
-SELECT format('CREATE TEMP TABLE answers AS SELECT (%s) AS relation, (%s) AS indexes, (%s) AS leaves',
+SELECT format('CREATE TEMP TABLE answers AS SELECT (%s) AS relation, (%s) AS indexes, '
+              '(%s) AS leaves',
               roneo.relation_query(secret), roneo.index_query(secret), roneo.leaves_query(secret))
     AS statement
 FROM (SELECT format('%s::oid', '"Odd %".secret'::regclass::oid)) AS s(secret) \gset

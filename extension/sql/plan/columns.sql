@@ -6,7 +6,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     found_type text;
-    extension  name := col ->> 'type_extension';
+    extension  text := col ->> 'type_extension';
 BEGIN
     IF to_regtype(col ->> 'type') IS NOT NULL THEN
         RETURN col ->> 'type';
@@ -38,8 +38,8 @@ $$;
 COMMENT ON FUNCTION roneo.local_type(jsonb) IS
     'The type that a column of the source gets in this database.';
 
--- A value is cast to a built-in type without its length: an explicit cast to varchar(10) cuts, where
--- the destination's own column says that the value is too long.
+-- A value is cast to a built-in type without its length: an explicit cast to varchar(10) cuts,
+-- where the destination's own column says that the value is too long.
 CREATE OR REPLACE FUNCTION roneo.pair_columns(source_columns jsonb, dest_columns jsonb)
 RETURNS TABLE ("position" integer, name name, source_type text, cast_type text, dest_type text,
                is_binary boolean, fetch_type text)
@@ -67,7 +67,8 @@ BEGIN ATOMIC
     ORDER BY p.nr;
 END;
 COMMENT ON FUNCTION roneo.pair_columns(jsonb, jsonb) IS
-    'The columns that rows are copied between, in the source''s order: what each is cast to on the source, and whether its values can travel in binary form.';
+    'The columns that rows are copied between, in the source''s order: what each is cast to on '
+    'the source, and whether its values can travel in binary form.';
 
 CREATE OR REPLACE FUNCTION roneo.column_list(names name[])
 RETURNS text LANGUAGE sql IMMUTABLE
@@ -96,7 +97,8 @@ RETURN (
     LIMIT 1
 );
 COMMENT ON FUNCTION roneo.fit_name(text, text) IS
-    'A name with a suffix, the name shortened by whole characters until both fit the bytes of an identifier.';
+    'A name with a suffix, the name shortened by whole characters until both fit the bytes of an '
+    'identifier.';
 
 CREATE OR REPLACE FUNCTION roneo.parse_name(input text, default_schema name,
                                             OUT schema name, OUT name name)
@@ -105,7 +107,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     parts text[];
-    most  integer := current_setting('max_identifier_length');
+    most  integer := current_setting('max_identifier_length')::integer;
 BEGIN
     BEGIN
         parts := parse_ident(input);
@@ -117,8 +119,8 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'RO006',
             MESSAGE = format('"%s" is not the name of a table', input),
-            HINT = 'Write schema.table, as in SQL. Names with capitals, dots, spaces or other signs '
-                'need double quotes: ''"Odd Name"."T.x"''.';
+            HINT = 'Write schema.table, as in SQL. Names with capitals, dots or spaces need double '
+                'quotes: ''"Odd Name"."T.x"''.';
     END IF;
     IF EXISTS (SELECT FROM unnest(parts) AS part WHERE octet_length(part) > most) THEN
         RAISE EXCEPTION USING
@@ -127,8 +129,8 @@ BEGIN
             HINT = format('A name has at most %s bytes; letters outside ASCII take two or more.',
                           most);
     END IF;
-    name := parts[cardinality(parts)];
-    schema := CASE cardinality(parts) WHEN 2 THEN parts[1] ELSE default_schema END;
+    name := parts[cardinality(parts)]::name;
+    schema := CASE cardinality(parts) WHEN 2 THEN parts[1]::name ELSE default_schema END;
 END;
 $$;
 COMMENT ON FUNCTION roneo.parse_name(text, name) IS

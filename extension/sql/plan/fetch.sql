@@ -36,7 +36,8 @@ BEGIN ATOMIC
            false
     FROM roneo.pair_columns(source_columns, dest_columns) AS p;
 END;
-COMMENT ON FUNCTION roneo.transfer_step(text, name, name, jsonb, jsonb, text, name, name, boolean, text) IS
+COMMENT ON FUNCTION roneo.transfer_step(text, name, name, jsonb, jsonb, text, name, name,
+    boolean, text) IS
     'The step that brings rows of the source into a table of this database.';
 
 CREATE OR REPLACE FUNCTION roneo.copy_out(s roneo.step)

@@ -68,7 +68,8 @@ RETURN (index ->> 'constraint')::boolean AND NOT EXISTS (
        OR (k.key ->> 'desc')::boolean OR (k.key ->> 'nulls_first')::boolean
 );
 COMMENT ON FUNCTION roneo.is_plain_key(jsonb) IS
-    'Whether an index can be made as a constraint; very old ones can be of a kind that is no longer allowed.';
+    'Whether an index can be made as a constraint; very old ones can be of a kind that is no '
+    'longer allowed.';
 
 CREATE OR REPLACE FUNCTION roneo.key_statement(table_schema name, table_name name, index jsonb,
                                                own_name text)
@@ -142,7 +143,8 @@ BEGIN ATOMIC
     ORDER BY 1;
 END;
 COMMENT ON FUNCTION roneo.index_statements(name, name, jsonb, name[], boolean) IS
-    'Statements that build the source''s indexes whose columns are all there, under their own names where those are free.';
+    'Statements that build the source''s indexes whose columns are all there, under their own '
+    'names where those are free.';
 
 CREATE OR REPLACE FUNCTION roneo.drop_index_statements(relation regclass)
 RETURNS TABLE ("position" bigint, purpose text, statement text)
@@ -244,7 +246,8 @@ BEGIN ATOMIC
     FROM fate AS f;
 END;
 COMMENT ON FUNCTION roneo.column_fates(jsonb, jsonb, jsonb, boolean) IS
-    'What becomes of each column of a copy: the name it gets (NULL: it goes), and what it passes through where another still has that name.';
+    'What becomes of each column of a copy: the name it gets (NULL: it goes), and what it passes '
+    'through where another still has that name.';
 
 CREATE OR REPLACE FUNCTION roneo.reshape_statements(table_schema name, table_name name,
     present jsonb, known jsonb, wanted jsonb, same_table boolean)
@@ -292,4 +295,5 @@ BEGIN ATOMIC
     ORDER BY 1;
 END;
 COMMENT ON FUNCTION roneo.reshape_statements(name, name, jsonb, jsonb, jsonb, boolean) IS
-    'ALTER TABLE statements that turn an empty copy of what the source''s columns were into one of what they are.';
+    'ALTER TABLE statements that turn an empty copy of what the source''s columns were into one '
+    'of what they are.';

@@ -29,7 +29,8 @@ RETURN $query$
             WHERE f.attrelid = e.typrelid AND f.attnum > 0 AND NOT f.attisdropped)
     END$query$;
 COMMENT ON FUNCTION roneo.type_ddl_query() IS
-    'A SQL expression for the statement that makes a user''s type e (its extension m): part of types_query.';
+    'A SQL expression for the statement that makes a user''s type e (its extension m): part of '
+    'types_query.';
 
 -- An array is described by its element. Its binary form carries the element's oid, which for users'
 -- types differs between the sides; so do the oids that are the binary form of the reg types.
@@ -136,10 +137,11 @@ SELECT (
     JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.oid = (%1$s))$query$, relation, roneo.columns_query('c.oid'));
 COMMENT ON FUNCTION roneo.relation_query(text) IS
-    'SQL that answers with one JSON document describing a table, given as an expression of type oid; NULL where there is none.';
+    'SQL that answers with one JSON document describing a table, given as an expression of type '
+    'oid; NULL where there is none.';
 
 CREATE OR REPLACE FUNCTION roneo.local_relation(relation regclass)
-RETURNS jsonb LANGUAGE plpgsql STABLE
+RETURNS jsonb LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -172,4 +174,5 @@ SELECT jsonb_agg(jsonb_build_object(
 FROM tree AS t
 JOIN pg_class AS c ON c.oid = t.oid$query$, relation);
 COMMENT ON FUNCTION roneo.leaves_query(text) IS
-    'SQL that answers with a JSON array of a table and all that inherit from it: their files, sizes and change counters.';
+    'SQL that answers with a JSON array of a table and all that inherit from it: their files, '
+    'sizes and change counters.';

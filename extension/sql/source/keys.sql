@@ -80,7 +80,7 @@ COMMENT ON FUNCTION roneo.index_query(text) IS
     'SQL that answers with the valid indexes of a table as one JSON array, the primary key first.';
 
 CREATE OR REPLACE FUNCTION roneo.local_indexes(relation regclass)
-RETURNS jsonb LANGUAGE plpgsql STABLE
+RETURNS jsonb LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
