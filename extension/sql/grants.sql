@@ -20,9 +20,11 @@ BEGIN ATOMIC
     FROM (VALUES
         ('roneo.replica'::regclass,
          ARRAY['source_id', 'source_schema', 'source_table', 'method', 'wanted_columns', 'filter',
-               'filter_path', 'refresh_every', 'enabled', 'created_at', 'replica_id']),
+               'filter_path', 'refresh_every', 'enabled', 'created_at', 'replica_id', 'source_lockable']),
         ('roneo.snapshot_replica'::regclass,
-         ARRAY['replica_id', 'check_changes', 'max_skip_age', 'post_script'])
+         ARRAY['replica_id', 'check_changes', 'max_skip_age', 'post_script']),
+        ('roneo.plain_replica'::regclass,
+         ARRAY['replica_id', 'sequences', 'truncate_cascade'])
     ) AS s (relation, not_state)
     JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped
         AND a.attname <> ALL (s.not_state)
@@ -58,6 +60,34 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION roneo.missing_grants(name) IS
     'The GRANT statements that a role lacks before it can refresh the replicas that it owns.';
+
+-- A view reads its tables as its owner, but calls its functions as whoever reads it.
+CREATE OR REPLACE FUNCTION roneo.status_objects()
+RETURNS TABLE (privilege text, object text, acl aclitem[])
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH RECURSIVE used AS (
+        SELECT d.refobjid
+        FROM pg_rewrite AS w
+        JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+        WHERE w.ev_class = 'roneo.status'::regclass AND d.refclassid = 'pg_proc'::regclass
+        UNION
+        SELECT d.refobjid
+        FROM used AS u
+        JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = u.refobjid
+        WHERE d.refclassid = 'pg_proc'::regclass
+    )
+    SELECT 'USAGE', 'SCHEMA roneo', n.nspacl FROM pg_namespace AS n WHERE n.nspname = 'roneo'
+    UNION ALL
+    SELECT 'SELECT', format('TABLE %s', c.oid::regclass), c.relacl
+    FROM pg_class AS c WHERE c.oid IN ('roneo.status'::regclass, 'roneo.run'::regclass)
+    UNION ALL
+    SELECT 'EXECUTE', format('FUNCTION %s', f.oid::regprocedure), f.proacl
+    FROM used AS u
+    JOIN pg_proc AS f ON f.oid = u.refobjid
+    WHERE f.pronamespace = 'roneo'::regnamespace;
+END;
+COMMENT ON FUNCTION roneo.status_objects() IS 'What a role must be granted to see the status of replicas, and their runs.';
 
 CREATE OR REPLACE FUNCTION roneo.wrapper_name(owner name)
 RETURNS name LANGUAGE sql IMMUTABLE
@@ -95,6 +125,7 @@ AS $$
 DECLARE
     owner   name;
     wrapper regprocedure;
+    seen    record;
 BEGIN
     PERFORM roneo.refuse_grantee(grantee, dest);
     FOR owner IN
@@ -116,8 +147,9 @@ BEGIN
             MESSAGE = 'there is no replica to grant the refresh of',
             HINT    = 'roneo.create_snapshot and roneo.create_plain make replicas.';
     END IF;
-    EXECUTE format('GRANT USAGE ON SCHEMA roneo TO %I', grantee);
-    EXECUTE format('GRANT SELECT ON TABLE roneo.status, roneo.run TO %I', grantee);
+    FOR seen IN SELECT o.* FROM roneo.status_objects() AS o LOOP
+        EXECUTE format('GRANT %s ON %s TO %I', seen.privilege, seen.object, grantee);
+    END LOOP;
 END;
 $$;
 COMMENT ON FUNCTION roneo.grant_refresh(text, regclass) IS
@@ -130,6 +162,7 @@ AS $$
 DECLARE
     owner   name;
     wrapper regprocedure;
+    seen    record;
 BEGIN
     FOR owner IN
         DELETE FROM roneo.grantee AS g
@@ -150,8 +183,9 @@ BEGIN
     -- An owner of destinations needs them for refreshes of its own.
     IF FOUND AND NOT EXISTS (SELECT FROM roneo.grantee AS g
                              WHERE revoke_refresh.grantee IN (g.role_name, g.dest_owner)) THEN
-        EXECUTE format('REVOKE SELECT ON TABLE roneo.status, roneo.run FROM %I', grantee);
-        EXECUTE format('REVOKE USAGE ON SCHEMA roneo FROM %I', grantee);
+        FOR seen IN SELECT o.* FROM roneo.status_objects() AS o LOOP
+            EXECUTE format('REVOKE %s ON %s FROM %I', seen.privilege, seen.object, grantee);
+        END LOOP;
     END IF;
 END;
 $$;
@@ -292,7 +326,9 @@ BEGIN
 END;
 $$;
 
--- What grant_refresh relied on, for functions and views that an update has made anew.
+-- What grant_refresh relied on, for functions and views that an update has made anew, and for
+-- nothing else: pg_dump takes a GRANT of ours for a part of the extension. (After restoring a dump
+-- of an updated database, grant_refresh gives these again.)
 DO $$
 DECLARE
     statement text;
@@ -302,10 +338,12 @@ BEGIN
         FROM (SELECT DISTINCT dest_owner FROM roneo.grantee) AS g
         JOIN pg_catalog.pg_roles AS o ON o.rolname = g.dest_owner
         UNION ALL
-        SELECT format('GRANT SELECT ON TABLE roneo.status TO %I', g.role_name)
+        SELECT format('GRANT %s ON %s TO %I', s.privilege, s.object, g.role_name)
         FROM (SELECT DISTINCT role_name FROM roneo.grantee) AS g
         JOIN pg_catalog.pg_roles AS o ON o.rolname = g.role_name
-        WHERE NOT pg_catalog.has_table_privilege(g.role_name, 'roneo.status', 'SELECT')
+        JOIN roneo.status_objects() AS s ON NOT EXISTS (
+            SELECT FROM pg_catalog.aclexplode(s.acl) AS p
+            WHERE p.grantee = o.oid AND p.privilege_type = s.privilege)
     LOOP
         EXECUTE statement;
     END LOOP;
