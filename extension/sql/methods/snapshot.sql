@@ -172,6 +172,28 @@ RETURN coalesce(roneo.same_shape(
 COMMENT ON FUNCTION roneo.has_shape(roneo.snapshot_replica, jsonb) IS
     'Whether the hidden table has the columns that the source has now.';
 
+-- The name of a key in a table that is yet to be made is PostgreSQL's choice.
+CREATE OR REPLACE FUNCTION roneo.drop_key_step(hidden text, shown regclass, known jsonb, wanted jsonb)
+RETURNS SETOF roneo.step LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT (roneo.dest_step(1, 'drop the primary key, whose columns can be null on the source now', format(
+        $drop$DO $roneo$ BEGIN
+    EXECUTE (SELECT pg_catalog.format('ALTER TABLE %%s DROP CONSTRAINT %%I', c.conrelid::pg_catalog.regclass, c.conname)
+             FROM pg_catalog.pg_constraint AS c
+             WHERE c.conrelid = %L::pg_catalog.regclass AND c.contype = 'p');
+END $roneo$$drop$, hidden))).*
+    WHERE EXISTS (
+        SELECT
+        FROM pg_index AS i
+        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+        JOIN jsonb_array_elements(wanted) AS w (col) ON NOT (w.col ->> 'not_null')::boolean
+        LEFT JOIN jsonb_array_elements(known) AS k (col) ON k.col ->> 'number' = w.col ->> 'number'
+        WHERE i.indrelid = shown AND i.indisprimary
+          AND a.attname IN (w.col ->> 'name', k.col ->> 'name'));
+END;
+COMMENT ON FUNCTION roneo.drop_key_step(text, regclass, jsonb, jsonb) IS
+    'A step that drops the primary key of the hidden table where the source has none any more on these columns.';
+
 CREATE OR REPLACE FUNCTION roneo.empty_steps(r roneo.replica, m roneo.snapshot_replica, wanted jsonb)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -201,6 +223,7 @@ BEGIN
             format('DROP TABLE %s', hidden));
         RETURN NEXT roneo.dest_step(1, 'make it again like the one that is shown',
             format('CREATE TABLE %s (LIKE %s INCLUDING ALL)', hidden, shown));
+        RETURN QUERY SELECT * FROM roneo.drop_key_step(hidden, shown, m.columns, wanted);
         RETURN QUERY
             SELECT (roneo.dest_step(1, c.purpose, c.statement)).*
             FROM roneo.reshape_statements(m.table_schema, roneo.hidden_table(m),

@@ -32,6 +32,7 @@ END;
 COMMENT ON FUNCTION roneo.pin_settings() IS 'Applies roneo.pinned_settings() to this transaction.';
 
 -- SET, BEGIN and LOCK take no snapshot; so the lock that follows precedes the snapshot.
+-- Behind an ALTER TABLE it waits for half a minute; then the refresh is deferred.
 -- row_security off makes a policy that would hide rows an error; a copy of some rows is not a copy.
 CREATE OR REPLACE FUNCTION roneo.source_opening()
 RETURNS text LANGUAGE sql STABLE
@@ -39,7 +40,7 @@ RETURN (
     SELECT concat('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ',
         string_agg(format('SET LOCAL %s = %s; ', setting_name,
             CASE WHEN setting_name = 'search_path' THEN value ELSE quote_literal(value) END), ''),
-        'SET LOCAL row_security = off')
+        'SET LOCAL lock_timeout = ''30s''; SET LOCAL row_security = off')
     FROM roneo.pinned_settings()
 );
 COMMENT ON FUNCTION roneo.source_opening() IS

@@ -1,3 +1,19 @@
+-- A table that cannot be locked is judged by the plan: it knows what to say of one that is gone,
+-- and where it can be read all the same, its files are compared.
+CREATE OR REPLACE FUNCTION roneo.lock_over_link(link text, lock text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM roneo.tell_link(link, lock);
+EXCEPTION WHEN undefined_table OR insufficient_privilege OR wrong_object_type THEN
+    PERFORM roneo.tell_link(link, 'ROLLBACK');
+    PERFORM roneo.tell_link(link, roneo.source_opening());
+END;
+$$;
+COMMENT ON FUNCTION roneo.lock_over_link(text, text) IS
+    'Locks the source before its snapshot is taken; opens the transaction anew where it cannot be locked.';
+
 CREATE OR REPLACE FUNCTION roneo.answer_over_link(id integer, asked roneo.probe, options jsonb, link text)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -8,7 +24,7 @@ BEGIN
     before := roneo.ask_link(link, asked.before)::jsonb;
     PERFORM roneo.tell_link(link, roneo.source_opening());
     IF asked.lock IS NOT NULL THEN
-        PERFORM roneo.tell_link(link, asked.lock);
+        PERFORM roneo.lock_over_link(link, asked.lock);
     END IF;
     RETURN jsonb_build_array(jsonb_build_object(
         'replica_id', id, 'hand', 'sql', 'options', options,
