@@ -5,17 +5,17 @@
 #endif
 
 /// A run of another program, to its end.
-struct Program {
+package struct Program {
     /// What it printed, on both of its outputs.
-    let output: String
+    package let output: String
     /// Its exit status, or 128 + the signal that ended it.
-    let status: Int32
+    package let status: Int32
 
     /// Runs a program in a directory, as the server's user where we are root.
     ///
     /// Output goes through a file and not through a pipe, which a server that the program leaves
     /// behind would keep open. The environment's PG* variables are kept away from it.
-    static func run(
+    package static func run(
         _ command: [String], in directory: String, as account: Account = .caller,
         input: String = ""
     ) throws(ClusterError) -> Program {
@@ -123,13 +123,13 @@ struct Program {
 }
 
 /// Who runs the servers: the caller, or where that is root (whom servers refuse) someone else.
-struct Account: Sendable {
+package struct Account: Sendable {
     /// The user's and group's numbers when they are not the caller's.
     let owner: (user: uid_t, group: gid_t)?
     /// What is put before a command.
     let prefix: [String]
 
-    static let caller = Account(owner: nil, prefix: [])
+    package static let caller = Account(owner: nil, prefix: [])
 
     static func forServers() throws(ClusterError) -> Account {
         guard geteuid() == 0 else { return .caller }
