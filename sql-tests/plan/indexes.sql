@@ -150,6 +150,13 @@ SELECT bag_eq(
               ('CREATE INDEX ON app.whole USING btree (id)') $$,
     'the indexes of a partitioned table are those of the whole; unfinished ones are left out');
 
+CREATE TABLE app.whole_row (id int);
+CREATE FUNCTION app.row_text(app.whole_row) RETURNS text IMMUTABLE LANGUAGE sql RETURN $1.id::text;
+CREATE INDEX ON app.whole_row (app.row_text(whole_row));
+CREATE INDEX ON app.whole_row (id) WHERE app.row_text(whole_row) = '1';
+SELECT is(roneo.local_indexes('app.whole_row'), '[]',
+    'an index on whole rows cannot be built on another table, and is left out');
+
 -- Another schema
 CREATE TABLE app.trigrams (name text);
 SELECT alike(statement, '%(name public.gin_trgm_ops)',

@@ -59,9 +59,9 @@ BEGIN ATOMIC
            p.sent ->> 'type',
            CASE WHEN p.built_in THEN p.kept_type ELSE p.sent ->> 'type' END,
            p.kept ->> 'type',
-           (p.kept ->> 'binary')::boolean AND (p.built_in OR (
+           coalesce((p.kept ->> 'binary')::boolean AND (p.built_in OR (
                (p.sent ->> 'binary')::boolean AND p.sent ->> 'type' = p.kept ->> 'type'
-               AND p.sent ->> 'type_base' IS NOT DISTINCT FROM p.kept ->> 'type_base')),
+               AND p.sent ->> 'type_base' IS NOT DISTINCT FROM p.kept ->> 'type_base')), false),
            CASE WHEN p.built_in THEN p.kept_type ELSE p.kept ->> 'type' END
     FROM pair AS p
     ORDER BY p.nr;

@@ -74,7 +74,9 @@ JOIN pg_am AS m ON m.oid = c.relam
 -- From 18 on a key WITHOUT OVERLAPS is an exclusion constraint too.
 LEFT JOIN pg_constraint AS k ON k.conindid = c.oid AND k.conrelid = i.indrelid
     AND k.contype IN ('p', 'u') AND NOT i.indisexclusion
-WHERE i.indrelid = (%1$s) AND i.indisvalid AND i.indislive$query$,
+WHERE i.indrelid = (%1$s) AND i.indisvalid AND i.indislive
+  -- An expression over the whole row takes the row type of that one table.
+  AND strpos(concat(i.indexprs, i.indpred), ' :varattno 0 ') = 0$query$,
     relation, roneo.index_keys_query());
 COMMENT ON FUNCTION roneo.index_query(text) IS
     'SQL that answers with the valid indexes of a table as one JSON array, the primary key first.';
