@@ -82,7 +82,8 @@ BEGIN ATOMIC
     UNION ALL
     SELECT 'server', true, format('database %I, %s', answer #>> '{identity,database}',
            CASE WHEN (answer #>> '{identity,in_recovery}')::boolean
-                THEN 'a standby: long reads can be cancelled by its replay' ELSE 'a primary' END), NULL
+                THEN 'a standby: long reads can be cancelled by its replay'
+                ELSE 'a primary' END), NULL
     UNION ALL
     SELECT 'encoding',
            answer #>> '{identity,encoding}' <> 'SQL_ASCII' OR s.source_encoding IS NOT NULL
@@ -90,8 +91,10 @@ BEGIN ATOMIC
            CASE WHEN answer #>> '{identity,encoding}' <> 'SQL_ASCII'
                 THEN answer #>> '{identity,encoding}'
                 ELSE format('SQL_ASCII: what its bytes mean is %s', CASE
-                     WHEN s.source_encoding IS NOT NULL THEN format('taken to be %s', s.source_encoding)
-                     ELSE 'unknown; name it as source_encoding of roneo.source, such as LATIN1' END) END,
+                     WHEN s.source_encoding IS NOT NULL
+                     THEN format('taken to be %s', s.source_encoding)
+                     ELSE 'unknown; name it as source_encoding of roneo.source, such as LATIN1'
+                     END) END,
            NULL
     FROM roneo.source AS s WHERE s.source_name = name;
 END;

@@ -238,7 +238,9 @@ COMMENT ON FUNCTION roneo.empty_steps(roneo.replica, roneo.snapshot_replica, jso
 CREATE OR REPLACE FUNCTION roneo.as_local_columns(columns jsonb)
 RETURNS jsonb LANGUAGE sql STABLE
 RETURN (
-    SELECT coalesce(jsonb_agg(c.col || jsonb_build_object('type', roneo.local_type(c.col), 'generated', '')
+    -- Of a domain nobody knows here what it is made of; its values go as text.
+    SELECT coalesce(jsonb_agg(c.col || jsonb_build_object('type', roneo.local_type(c.col), 'generated', '',
+                                  'binary', (c.col ->> 'binary')::boolean AND c.col ->> 'type_kind' <> 'd')
                               ORDER BY c.place), '[]')
     FROM jsonb_array_elements(columns) WITH ORDINALITY AS c (col, place)
 );
@@ -250,8 +252,12 @@ RETURNS SETOF roneo.step LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT t.*
     FROM roneo.source AS s
+    CROSS JOIN LATERAL roneo.local_relation(
+        to_regclass(format('%I.%I', m.table_schema, roneo.hidden_table(m)))) AS h (relation)
     CROSS JOIN LATERAL roneo.transfer_step('copy the rows into the hidden table',
-        r.source_schema, r.source_table, wanted, roneo.as_local_columns(wanted), r.filter,
+        r.source_schema, r.source_table, wanted,
+        CASE WHEN roneo.has_shape(m, wanted) THEN h.relation -> 'columns'
+             ELSE roneo.as_local_columns(wanted) END, r.filter,
         m.table_schema, roneo.hidden_table(m), answer ->> 'hand' = 'runner', s.source_encoding) AS t
     WHERE s.source_id = r.source_id;
 END;

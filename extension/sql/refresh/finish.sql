@@ -135,6 +135,7 @@ BEGIN
         last_outcome    = ended.outcome,
         last_message    = NULL,
         failures        = CASE WHEN ended.outcome = 'deferred' THEN failures ELSE 0 END,
+        source_kind     = coalesce((answer #>> '{inside,relation,kind}')::"char", source_kind),
         identity        = roneo.identity_of(answer)
     WHERE replica_id = r.replica_id;
     RETURN ended.run_id;

@@ -13,7 +13,8 @@ CREATE OR REPLACE FUNCTION roneo.identity_query()
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format($query$(
     SELECT pg_catalog.jsonb_build_object(
-        'system_identifier', (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c)::text,
+        'system_identifier', (SELECT c.system_identifier
+                              FROM pg_catalog.pg_control_system() AS c)::text,
         'timeline', CASE WHEN here.in_recovery
             THEN (SELECT pg_catalog.lpad(pg_catalog.upper(pg_catalog.to_hex(c.timeline_id)), 8, '0')
                   FROM pg_catalog.pg_control_checkpoint() AS c)

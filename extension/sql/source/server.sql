@@ -106,7 +106,8 @@ BEGIN
     RETURN found_source;
 END;
 $$;
-COMMENT ON FUNCTION roneo.require_source(text) IS 'The row of a source, or an error that lists those that exist.';
+COMMENT ON FUNCTION roneo.require_source(text) IS
+    'The row of a source, or an error that lists those that exist.';
 
 CREATE OR REPLACE FUNCTION roneo.refuse_source_arguments(
     name text, conninfo text, server text, source_encoding text
@@ -153,7 +154,8 @@ BEGIN
         HINT    = 'Write it as for psql: ''host=db1 port=5432 dbname=app user=reader'' or ''postgresql://reader@db1:5432/app''.';
 END;
 $$;
-COMMENT ON FUNCTION roneo.bad_conninfo(text) IS 'Raises the error for a connection string that cannot be read.';
+COMMENT ON FUNCTION roneo.bad_conninfo(text) IS
+    'Raises the error for a connection string that cannot be read.';
 
 CREATE OR REPLACE FUNCTION roneo.parse_conninfo(conninfo text)
 RETURNS jsonb LANGUAGE plpgsql IMMUTABLE
@@ -190,7 +192,7 @@ DECLARE
 BEGIN
     WHILE rest ~ '\S' LOOP
         token := regexp_match(rest,
-            '^(\s*([^=\s]+)\s*=\s*(''(?:[^''\\]|\\.)*''|(?!'')(?:[^\s\\]|\\.|\\$)*))');
+            '^(\s*([^=\s]+)\s*=\s*(''(?:[^''\\]|\\.)*''|(?![''\s])(?:[^\s\\]|\\.|\\$)*))');
         IF token IS NULL THEN
             PERFORM roneo.bad_conninfo(format('no option with "=" and a complete value at character %s',
                 length(conninfo) - length(ltrim(rest, E' \t\n\r\f\v')) + 1));
@@ -206,7 +208,8 @@ BEGIN
     RETURN options;
 END;
 $$;
-COMMENT ON FUNCTION roneo.parse_keywords(text) IS 'The options of a connection string of keywords and values.';
+COMMENT ON FUNCTION roneo.parse_keywords(text) IS
+    'The options of a connection string of keywords and values.';
 
 CREATE OR REPLACE FUNCTION roneo.parse_uri(uri text)
 RETURNS jsonb LANGUAGE plpgsql IMMUTABLE
@@ -241,7 +244,8 @@ BEGIN
     END IF;
 
     FOR parameter IN
-        SELECT p FROM regexp_split_to_table(nullif(part[5], ''), '&') WITH ORDINALITY AS u(p, n)
+        SELECT p
+        FROM regexp_split_to_table(nullif(rtrim(part[5], '&'), ''), '&') WITH ORDINALITY AS u(p, n)
         ORDER BY n
     LOOP
         IF parameter !~ '^[^=]+=[^=]*$' THEN
@@ -283,11 +287,12 @@ CREATE OR REPLACE FUNCTION roneo.option_list(options jsonb)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN (
     SELECT CASE WHEN count(*) = 0 THEN ''
-           ELSE format('OPTIONS (%s)', string_agg(format('%I %L', o.key, o.value), ', ' ORDER BY o.key))
-           END
+           ELSE format('OPTIONS (%s)',
+               string_agg(format('%I %L', o.key, o.value), ', ' ORDER BY o.key)) END
     FROM jsonb_each_text(options) AS o
 );
-COMMENT ON FUNCTION roneo.option_list(jsonb) IS 'The OPTIONS clause for a server or a user mapping.';
+COMMENT ON FUNCTION roneo.option_list(jsonb) IS
+    'The OPTIONS clause for a server or a user mapping.';
 
 CREATE OR REPLACE FUNCTION roneo.run_create_server(source_name text, options jsonb)
 RETURNS name LANGUAGE plpgsql
@@ -311,8 +316,10 @@ BEGIN
     ELSIF NOT usable THEN
         RAISE EXCEPTION USING
             ERRCODE = 'RO009',
-            MESSAGE = format('role %I may not make servers of foreign-data wrapper %I', current_user, wrapper),
-            HINT    = format('GRANT USAGE ON FOREIGN DATA WRAPPER %I TO %I;', wrapper, current_user);
+            MESSAGE = format('role %I may not make servers of foreign-data wrapper %I',
+                             current_user, wrapper),
+            HINT    = format('GRANT USAGE ON FOREIGN DATA WRAPPER %I TO %I;',
+                             wrapper, current_user);
     ELSIF EXISTS (SELECT FROM pg_foreign_server AS s WHERE s.srvname = made_server) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'duplicate_object',
@@ -322,16 +329,20 @@ BEGIN
     BEGIN
         EXECUTE format('CREATE SERVER %I FOREIGN DATA WRAPPER %I %s',
                        made_server, wrapper, roneo.option_list(options));
-    EXCEPTION WHEN fdw_error OR fdw_invalid_option_name OR invalid_parameter_value OR syntax_error THEN
+    EXCEPTION WHEN fdw_error OR fdw_invalid_option_name OR invalid_parameter_value
+                   OR syntax_error THEN
         -- The context of the error would show all options, a mistyped password among them.
         GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, advice = PG_EXCEPTION_HINT;
-        RAISE EXCEPTION USING ERRCODE = 'RO007', MESSAGE = format('conninfo cannot be used: %s', problem),
-            HINT = coalesce(nullif(advice, ''), 'Its options are those of libpq.');
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO007',
+            MESSAGE = format('conninfo cannot be used: %s', problem),
+            HINT    = coalesce(nullif(advice, ''), 'Its options are those of libpq.');
     END;
     RETURN made_server;
 END;
 $$;
-COMMENT ON FUNCTION roneo.run_create_server(text, jsonb) IS 'Makes the foreign server of a new source, and returns its name.';
+COMMENT ON FUNCTION roneo.run_create_server(text, jsonb) IS
+    'Makes the foreign server of a new source, and returns its name.';
 
 CREATE OR REPLACE FUNCTION roneo.run_create_mapping(server_name name, role_name text, options jsonb)
 RETURNS void LANGUAGE plpgsql
@@ -341,7 +352,8 @@ DECLARE
     code    text;
     problem text;
 BEGIN
-    IF role_name <> 'public' AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = role_name) THEN
+    IF role_name <> 'public'
+       AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = role_name) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'undefined_object',
             MESSAGE = format('role %s does not exist', quote_ident(role_name)),
@@ -353,9 +365,12 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
     -- Not RAISE alone: the context of the error would show the statement with its password.
     GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, problem = MESSAGE_TEXT;
-    RAISE EXCEPTION USING ERRCODE = code, MESSAGE = problem,
-        DETAIL = format('It was to be the user mapping of role %s for server %I.', role_name, server_name),
-        HINT   = 'ALTER USER MAPPING changes one that exists; the owner of a server makes mappings for others.';
+    RAISE EXCEPTION USING
+        ERRCODE = code,
+        MESSAGE = problem,
+        DETAIL  = format('It was to be the user mapping of role %s for server %I.',
+                         role_name, server_name),
+        HINT    = 'ALTER USER MAPPING changes one that exists; the owner of a server makes mappings for others.';
 END;
 $$;
 COMMENT ON FUNCTION roneo.run_create_mapping(name, text, jsonb) IS
@@ -368,7 +383,8 @@ AS $$
 DECLARE
     found_server record;
 BEGIN
-    SELECT s.srvname, w.fdwname, v.proname AS validator, has_server_privilege(s.oid, 'USAGE') AS usable
+    SELECT s.srvname, w.fdwname, v.proname AS validator,
+           has_server_privilege(s.oid, 'USAGE') AS usable
     INTO found_server
     FROM pg_foreign_server AS s
     JOIN pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw
