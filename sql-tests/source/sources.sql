@@ -1,7 +1,7 @@
 -- Sources: what create_source makes of a connection string, and what comes out again.
 SET client_min_messages = warning;
 BEGIN;
-SELECT plan(47);
+SELECT plan(48);
 
 CREATE FUNCTION parsed(conninfo text) RETURNS jsonb LANGUAGE sql
 RETURN roneo.parse_conninfo(conninfo);
@@ -20,7 +20,8 @@ SELECT is(parsed($$options='-c geqo=off'dbname=a dbname=b$$),
     '{"options": "-c geqo=off", "dbname": "b"}', 'a quote ends a value, and the last of two options counts');
 SELECT is(parsed(''), '{}', 'nothing at all is the defaults');
 SELECT throws_ok($$ SELECT parsed('host') $$, 'RO007', NULL, 'a word without = is refused');
-SELECT throws_ok($$ SELECT parsed('host = ''open') $$, 'RO007', NULL, 'an open quote is refused');
+SELECT throws_ok($$ SELECT parsed('host = ''open=') $$, 'RO007', NULL, 'an open quote is refused');
+SELECT is(parsed('host= port=5'), '{"host": "port=5"}', 'what follows = is the value, be it after a space');
 SELECT throws_ok($$ SELECT parsed('password=my secret') $$, 'RO007',
     'conninfo cannot be read: no option with "=" and a complete value at character 13',
     'the error names a place, and not what stands there');
