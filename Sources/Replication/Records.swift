@@ -10,7 +10,7 @@ public struct Records: Sendable, Equatable {
         self.rows = rows
     }
 
-    init(_ result: QueryResult) {
+    public init(_ result: QueryResult) {
         let columns = result.columns
         self.init(
             columns: columns,

@@ -41,7 +41,7 @@ final class RefreshJob {
             }
         }
         report.duration = ContinuousClock.now - began
-        observer.ended(report)
+        observer.ended(dest, report)
         return report
     }
 

@@ -1,11 +1,12 @@
 /// Hears what refreshes do while they do it, from the threads they do it on.
 ///
-/// It is called for every chunk of a transfer, so it must be quick and must not wait.
+/// `dest` is the name that was asked for, the same in all calls of one refresh. ``moved`` is called
+/// for every chunk of a transfer, so it must be quick and must not wait.
 public protocol RefreshObserver: Sendable {
     func began(_ dest: String)
     func beganStep(_ dest: String, number: Int, of total: Int, purpose: String)
     func moved(_ dest: String, rows: Int64, bytes: Int64)
-    func ended(_ report: ReplicaReport)
+    func ended(_ dest: String, _ report: ReplicaReport)
 }
 
 /// Hears nothing.
@@ -15,5 +16,5 @@ public struct SilentObserver: RefreshObserver {
     public func began(_ dest: String) {}
     public func beganStep(_ dest: String, number: Int, of total: Int, purpose: String) {}
     public func moved(_ dest: String, rows: Int64, bytes: Int64) {}
-    public func ended(_ report: ReplicaReport) {}
+    public func ended(_ dest: String, _ report: ReplicaReport) {}
 }

@@ -67,9 +67,9 @@ final class LiveDisplay: RefreshObserver {
         }
     }
 
-    func ended(_ report: ReplicaReport) {
+    func ended(_ dest: String, _ report: ReplicaReport) {
         state.withLock { state in
-            state.lines.removeAll { $0.dest == report.dest.printable }
+            state.lines.removeAll { $0.dest == dest.printable }
             redraw(&state, ended: ReportText.line(report, terminal))
         }
     }

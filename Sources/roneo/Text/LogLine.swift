@@ -31,11 +31,21 @@ struct LineLogHandler: LogHandler {
         let all = [("time", time.description), ("level", level), ("msg", message)] + pairs
         switch format {
         case .json:
-            let members = all.map { "\(JSON($0.0)):\(JSON($0.1))" }
+            let members = all.map { "\(JSON($0.0)):\(jsonValue($0.0, $0.1))" }
             return "{" + members.joined(separator: ",") + "}"
         case .text:
             return all.map { "\($0.0)=\(value($0.1))" }.joined(separator: " ")
         }
+    }
+
+    /// These are numbers in every line.
+    private static let numbers: Set<String> = [
+        "rows", "bytes", "seconds", "run_id", "exit_status", "not_begun", "signal",
+        "ok", "unchanged", "deferred", "failed", "cancelled",
+    ]
+
+    private static func jsonValue(_ key: String, _ value: String) -> JSON {
+        numbers.contains(key) ? JSON(verbatim: value) : JSON(value)
     }
 
     /// In quotes where it would not be one word otherwise.
@@ -91,7 +101,7 @@ struct LogObserver: RefreshObserver {
         logger.error("run failed", metadata: fields(failure))
     }
 
-    func ended(_ report: ReplicaReport) {
+    func ended(_ dest: String, _ report: ReplicaReport) {
         var metadata: Logger.Metadata = [
             "dest": "\(report.dest)",
             "outcome": "\(report.outcome.rawValue)",
@@ -144,7 +154,7 @@ struct ObserverGroup: RefreshObserver {
         for member in members { member.moved(dest, rows: rows, bytes: bytes) }
     }
 
-    func ended(_ report: ReplicaReport) {
-        for member in members { member.ended(report) }
+    func ended(_ dest: String, _ report: ReplicaReport) {
+        for member in members { member.ended(dest, report) }
     }
 }

@@ -16,11 +16,11 @@ enum RecordText {
             .init(title: "source", shrinks: true),
             .init(title: "state"),
             .init(title: "age", alignment: .right),
-            .init(title: "every", alignment: .right),
-            .init(title: "late", alignment: .right),
+            .init(title: "every", alignment: .right, isOptional: true),
+            .init(title: "late", alignment: .right, isOptional: true),
             .init(title: "rows", alignment: .right),
             .init(title: "took", alignment: .right),
-            .init(title: "message", shrinks: true),
+            .init(title: "message", shrinks: true, isOptional: true),
         ])
         for row in records.rows.indices {
             grid.add([
@@ -50,7 +50,7 @@ enum RecordText {
             .init(title: "rows", alignment: .right),
             .init(title: "bytes", alignment: .right),
             .init(title: "took", alignment: .right),
-            .init(title: "message", shrinks: true),
+            .init(title: "message", shrinks: true, isOptional: true),
         ])
         for row in records.rows.indices {
             let outcome = records[row, "outcome"]

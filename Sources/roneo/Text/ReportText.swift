@@ -3,8 +3,12 @@ import Replication
 /// A run's report in words.
 enum ReportText {
     /// One line for a replica that ended: `ok  app.orders  1,000 rows  23 kB  0.12 s`
-    static func line(_ report: ReplicaReport, _ terminal: Terminal) -> String {
-        var parts = [mark(report.outcome, terminal), report.dest.printable]
+    static func line(
+        _ report: ReplicaReport, _ terminal: Terminal, destWidth: Int = 0
+    ) -> String {
+        let dest = report.dest.printable
+        let space = String(repeating: " ", count: max(0, destWidth - dest.displayWidth))
+        var parts = [mark(report.outcome, terminal), dest + space]
         switch report.outcome {
         case .ok:
             parts.append(Quantity.rows(report.rows))
@@ -63,7 +67,7 @@ enum ReportText {
 
     private static func indented(_ text: String) -> String {
         text.split(separator: "\n", omittingEmptySubsequences: false)
-            .map { String($0).printable }.joined(separator: "\n            ")
+            .map { String($0).trimmingEnds().printable }.joined(separator: "\n            ")
     }
 
     private static func mark(

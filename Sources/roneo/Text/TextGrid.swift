@@ -13,6 +13,8 @@ struct TextGrid: Sendable {
         var alignment = Alignment.left
         /// Whether it gives way where the terminal is too narrow.
         var shrinks = false
+        /// Whether it is left out where nothing stands in it.
+        var isOptional = false
     }
 
     struct Cell: Sendable, ExpressibleByStringLiteral {
@@ -43,13 +45,14 @@ struct TextGrid: Sendable {
 
     /// - Parameter width: of the terminal; nil where nothing must be cut.
     func lines(width: Int?, style: (String, Style) -> String = { text, _ in text }) -> [String] {
-        let widths = columnWidths(within: width)
-        let header = columns.indices.map { index in
-            style(pad(columns[index].title, index, widths), .bold)
+        let shown = columns.indices.filter { index in
+            !columns[index].isOptional || rows.contains { !$0[index].text.isEmpty }
         }
-        let rule = widths.map { String(repeating: "-", count: $0) }
+        let widths = columnWidths(shown, within: width)
+        let header = shown.map { style(pad(columns[$0].title, $0, widths), .bold) }
+        let rule = shown.map { String(repeating: "-", count: widths[$0]) }
         let body = rows.map { row in
-            row.indices.map { index in
+            shown.map { index in
                 let text = pad(row[index].text, index, widths)
                 return row[index].style.map { style(text, $0) } ?? text
             }
@@ -57,15 +60,15 @@ struct TextGrid: Sendable {
         return ([header, rule] + body).map { $0.joined(separator: "  ").trimmingEnd() }
     }
 
-    private func columnWidths(within total: Int?) -> [Int] {
+    private func columnWidths(_ shown: [Int], within total: Int?) -> [Int] {
         var widths = columns.indices.map { index in
             rows.reduce(columns[index].title.displayWidth) { max($0, $1[index].text.displayWidth) }
         }
         guard let total else { return widths }
-        let gaps = 2 * (columns.count - 1)
+        let gaps = 2 * (shown.count - 1)
         // The widest column that may gives way first, a column at a time, so that short ones stay.
-        while widths.reduce(gaps, +) > total {
-            let candidates = columns.indices.filter { columns[$0].shrinks && widths[$0] > 8 }
+        while shown.reduce(gaps, { $0 + widths[$1] }) > total {
+            let candidates = shown.filter { columns[$0].shrinks && widths[$0] > 8 }
             guard let widest = candidates.max(by: { widths[$0] < widths[$1] }) else { break }
             widths[widest] -= 1
         }
@@ -115,6 +118,12 @@ extension String {
             used += character.displayWidth
         }
         return text + "…"
+    }
+
+    /// Without the white space around it.
+    func trimmingEnds() -> String {
+        let text = drop { $0.isWhitespace }
+        return String(text.prefix(text.count - text.reversed().prefix { $0.isWhitespace }.count))
     }
 
     func trimmingEnd() -> String {

@@ -1,0 +1,190 @@
+import LocalCluster
+import Postgres
+import Replication
+
+/// What the demonstration does, step by step, and tells while doing it.
+struct DemoStory: Sendable {
+    let stage: DemoStage
+    private let began = ContinuousClock.now
+
+    init(_ stage: DemoStage) {
+        self.stage = stage
+    }
+
+    /// Plays all of it; true when every copy equals its source in the end.
+    func play() async throws -> Bool {
+        let narrator = Narrator()
+        narrator.step("A source: pgbench's tables, and some with odd names and types")
+        try await stage.createSource()
+        narrator.say("500,000 accounts, a table named \"T.x, 100%\", a view, a partitioned table;")
+        narrator.say(
+            "a role \"reader\" that may SELECT and nothing else. Nothing is installed there.")
+
+        narrator.step("A destination: CREATE EXTENSION roneo")
+        guard try await stage.createDestination() else {
+            throw Failure(
+                sqlState: SQLState.undefinedSchema,
+                message: "the extension's files are not where this server looks for them",
+                hint: "Run \"make -C extension install\", or \"roneo install\", then this again.")
+        }
+        try await stage.createReplicas()
+        narrator.say("roneo.create_source('shop', …), and then for each table one line such as")
+        narrator.say("roneo.create_snapshot('shop', 'public.pgbench_accounts')")
+
+        narrator.step(
+            "The application writes to the source all the time: pgbench in the background")
+        let load = Task { try await writeMeanwhile() }
+        let matched: Bool
+        do {
+            try await refreshes(narrator)
+            try await changes(narrator)
+            try await failure(narrator)
+            matched = try await ending(narrator, load)
+        } catch {
+            load.cancel()
+            throw error
+        }
+        let took = Quantity.seconds(ContinuousClock.now - began)
+        narrator.verdict(
+            matched
+                ? "All \(DemoStage.replicas.count) copies equal their sources, after \(took)."
+                : "NOT all copies equal their sources, after \(took).", isGood: matched)
+        return matched
+    }
+
+    private func refreshes(_ narrator: Narrator) async throws {
+        narrator.step(
+            "roneo refresh: the first copies, two at a time, each one of its own snapshot")
+        narrator.show(try await refresh(DemoStage.replicas.map(\.dest), jobs: 2))
+
+        narrator.step("Again, three times, while pgbench goes on writing")
+        let busy = DemoStage.replicas.map(\.dest).filter { $0.contains("pgbench") }
+        for _ in 1...3 {
+            narrator.say(ReportText.summary(try await refresh(busy, jobs: 2)))
+        }
+
+        narrator.step(
+            "The same by SQL alone, over dblink: SELECT roneo.refresh('pgbench_branches')")
+        let run = try await stage.onDestination { connection in
+            Records(
+                try connection.execute(
+                    "SELECT outcome, rows_received, seconds FROM roneo.refresh('pgbench_branches')")
+            )
+        }
+        narrator.say(
+            "\(run[0, "outcome"] ?? "?"): \(run[0, "rows_received"] ?? "?") rows in "
+                + "\(run[0, "seconds"] ?? "?") s")
+
+        narrator.step("What has not changed is not copied")
+        narrator.show(try await refresh([DemoStage.oddTable]))
+    }
+
+    private func changes(_ narrator: Narrator) async throws {
+        narrator.step("A column more on the source: ALTER TABLE pgbench_tellers ADD COLUMN note …")
+        try await stage.executeOnSource(
+            "ALTER TABLE pgbench_tellers ADD COLUMN note varchar(20) NOT NULL DEFAULT 'new'")
+        narrator.show(try await refresh(["public.pgbench_tellers"]))
+        let columns = try await stage.onDestination {
+            try $0.execute(
+                """
+                SELECT string_agg(format('%I %s', attname, format_type(atttypid, atttypmod)), ', ' \
+                ORDER BY attnum) FROM pg_attribute \
+                WHERE attrelid = 'public.pgbench_tellers'::regclass AND attnum > 0
+                """
+            ).value ?? ""
+        }
+        narrator.say("The copy now has: \(columns)")
+    }
+
+    private func failure(_ narrator: Narrator) async throws {
+        narrator.step("Something goes wrong: REVOKE SELECT ON pgbench_branches FROM reader")
+        try await stage.executeOnSource(
+            "REVOKE SELECT ON pgbench_branches FROM reader")
+        let failed = try await refresh(["public.pgbench_branches", "public.pgbench_history"])
+        narrator.show(failed)
+        for replica in failed.replicas {
+            ReportText.failure(replica, Terminal.output).map { narrator.quote($0) }
+        }
+        let rows = try await stage.onDestination {
+            try $0.execute("SELECT count(*) FROM public.pgbench_branches").value ?? "?"
+        }
+        narrator.say(
+            "The old copy is still there (\(rows) rows), and the other replica was refreshed.")
+        try await stage.executeOnSource(
+            "GRANT SELECT ON pgbench_branches TO reader")
+        narrator.say("GRANT SELECT, and once more:")
+        narrator.show(try await refresh(["public.pgbench_branches"]))
+    }
+
+    private func ending(_ narrator: Narrator, _ load: Task<Void, any Error>) async throws -> Bool {
+        narrator.step("pgbench stops, a last refresh of all")
+        try await stopWriting()
+        _ = try? await load.value
+        let written = try await stage.onSource {
+            try $0.execute("SELECT count(*) FROM pgbench_history").value ?? "?"
+        }
+        narrator.say("It has written \(written) transactions meanwhile.")
+        narrator.show(try await refresh(DemoStage.replicas.map(\.dest), jobs: 2))
+
+        narrator.step("roneo status")
+        let inspection = Inspection(destination: stage.destinationAddress, cancel: stage.cancel)
+        narrator.quote(RecordText.status(try await inspection.status(), Terminal.output))
+
+        narrator.step(
+            "Are they equal? All rows of both sides: their number and the sum of their hashes")
+        return try await verify(narrator)
+    }
+
+    private func verify(_ narrator: Narrator) async throws -> Bool {
+        async let sources = stage.onSource { connection in
+            try DemoStage.replicas.map { try ContentHash(of: $0.source, on: connection) }
+        }
+        async let copies = stage.onDestination { connection in
+            try DemoStage.replicas.map { try ContentHash(of: $0.dest, on: connection) }
+        }
+        let pairs = Array(zip(try await sources, try await copies))
+        var grid = TextGrid([
+            .init(title: "copy", shrinks: true),
+            .init(title: "rows", alignment: .right),
+            .init(title: "hash of the source", alignment: .right, shrinks: true),
+            .init(title: "hash of the copy", alignment: .right, shrinks: true),
+            .init(title: ""),
+        ])
+        for (replica, (source, copy)) in zip(DemoStage.replicas, pairs) {
+            grid.add([
+                .init(replica.dest), .init(Quantity.count(copy.rows)), .init(source.hash),
+                .init(copy.hash),
+                source == copy ? .init("equal", .green) : .init("DIFFERENT", .red),
+            ])
+        }
+        let lines = grid.lines(width: Terminal.output.width.map { $0 - 4 }) {
+            Terminal.output.styled($0, $1)
+        }
+        narrator.quote(lines.joined(separator: "\n"))
+        return pairs.allSatisfy { $0.0 == $0.1 }
+    }
+
+    private func refresh(_ dests: [String], jobs: Int = 1) async throws -> RunReport {
+        var run = RefreshRun(destination: stage.destinationAddress, selection: .named(dests))
+        run.jobs = jobs
+        let report = try await run(cancel: stage.cancel)
+        if stage.cancel.isFired { throw PostgresError.cancelled }
+        return report
+    }
+
+    /// Not as fast as it can: the demonstration is to be seen on a small machine too.
+    private func writeMeanwhile() async throws {
+        try await onOwnThread(cancel: stage.cancel) { [stage] _ in
+            _ = try stage.pgbench("-n", "-c", "2", "-R", "200", "-T", "120")
+        }
+    }
+
+    /// The application is stopped from the server's side, wherever it is in its work.
+    private func stopWriting() async throws {
+        try await stage.executeOnSource(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+            WHERE application_name = 'pgbench'
+            """)
+    }
+}
