@@ -246,7 +246,7 @@ BEGIN
         format('LOCK TABLE %s%s IN %s MODE', alone, target,
                CASE WHEN at_once THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END), true);
     IF at_once THEN
-        RETURN NEXT roneo.dest_step(1, concat('empty it', format(', and with it %s', others)),
+        RETURN NEXT roneo.dest_step(1, format(CASE WHEN others IS NULL THEN 'empty it' ELSE 'empty it, and with it %s' END, others),
             format('TRUNCATE TABLE %s%s%s', CASE WHEN m.truncate_cascade THEN NULL ELSE alone END, target,
                    CASE WHEN m.truncate_cascade THEN ' CASCADE' END));
     ELSE
