@@ -44,7 +44,7 @@ sql-test:
 	sql-tests/run
 
 upgrade-test:
-	sql-tests/upgrade/check
+	prove --exec bash sql-tests/upgrade/check
 
 swift-test:
 	$(SWIFT) test

@@ -148,7 +148,16 @@ FROM pg_namespace AS n,
      aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS x
 WHERE n.nspname = 'roneo';
 
--- What users built on ours.
+-- What users built on ours, and what grant_refresh made for them.
+INSERT INTO fact
+SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0), 'made later',
+       format('%s, owner %s, privileges %s', pg_get_functiondef(p.oid), p.proowner::regrole,
+           (SELECT array_agg(x::text ORDER BY x::text) FROM unnest(p.proacl) AS x))
+FROM pg_proc AS p
+WHERE p.pronamespace = 'roneo'::regnamespace
+  AND NOT EXISTS (SELECT FROM member AS m
+                  WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid);
+
 INSERT INTO fact
 SELECT DISTINCT pg_describe_object('pg_class'::regclass, v.oid, 0), 'view of a user',
        pg_get_viewdef(v.oid)
