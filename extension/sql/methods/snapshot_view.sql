@@ -83,7 +83,8 @@ DECLARE
         JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
         WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_catalog.pg_backend_pid()
           AND l.virtualxid = l.virtualtransaction
-          AND a.datname = pg_catalog.current_database() AND a.backend_type = 'client backend');
+          -- Everyone may see who has a role: sessions and their workers do, autovacuum does not.
+          AND a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL);
     until timestamptz := pg_catalog.clock_timestamp() + interval '%s ms';
 BEGIN
     WHILE EXISTS (SELECT FROM pg_catalog.pg_locks AS l
