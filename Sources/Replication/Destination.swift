@@ -28,7 +28,7 @@ public struct Destination: Sendable {
             let connection = try Connection(
                 conninfo: conninfo, applicationName: applicationName,
                 options: options.merging(["client_encoding": "UTF8"]) { given, _ in given },
-                cancel: cancel, connectTimeout: options["connect_timeout"] == nil ? .seconds(30) : nil)
+                cancel: cancel, connectTimeout: .seconds(30))
             try connection.execute("SET client_min_messages = error")
             return connection
         } catch {
@@ -53,15 +53,14 @@ public struct Destination: Sendable {
         let version: String
         do {
             version = try connection.execute("SELECT roneo.version()").value ?? ""
-        } catch where [SQLState.undefinedSchema, SQLState.undefinedFunction].contains(error.sqlState) {
-            throw RunError(
-                .configuration,
-                Failure(
-                    sqlState: error.code,
-                    message: "the extension roneo is not installed in the destination database",
-                    hint: "Run \"roneo install\" on the server, then CREATE EXTENSION roneo there."))
         } catch {
-            throw RunError(destination: error)
+            let missing = [SQLState.undefinedSchema, SQLState.undefinedFunction]
+            guard missing.contains(error.code) else { throw RunError(destination: error) }
+            let failure = Failure(
+                sqlState: error.code,
+                message: "the extension roneo is not installed in the destination database",
+                hint: "Run \"roneo install\" on the server, then CREATE EXTENSION roneo there.")
+            throw RunError(.configuration, failure)
         }
         guard knownVersions.contains(where: version.hasPrefix) else {
             throw RunError(

@@ -59,7 +59,7 @@ final class Journal: Sendable {
         if let open = connection, open.isOpen {
             do {
                 return try open.execute(sql, timeLimit: patience).value
-            } catch where error.isConnectionFailure {
+            } catch  where error.isConnectionFailure {
                 open.close()
             }
         }

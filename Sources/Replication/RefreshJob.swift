@@ -37,7 +37,7 @@ final class RefreshJob {
             } catch {
                 destinationLost = error as? RunError
                 worker.rollBack()
-                record(Failure(any: error, during: during))
+                record(failure(error))
             }
         }
         report.duration = ContinuousClock.now - began
@@ -130,6 +130,19 @@ final class RefreshJob {
         during = "becoming oneself again"
         try round.becomeOneself()
         return results
+    }
+
+    /// What went wrong; where a server only says that a privilege is missing, with the way out.
+    private func failure(_ error: any Error) -> Failure {
+        let failure = Failure(any: error, during: during)
+        guard failure.sqlState == SQLState.insufficientPrivilege, failure.hint == nil else {
+            return failure
+        }
+        let source = report.source.map { " \($0)" } ?? ""
+        return Failure(
+            sqlState: failure.sqlState, message: failure.message, detail: failure.detail,
+            hint: "Run \"roneo preflight\(source)\": it prints the GRANTs that are missing.",
+            during: failure.during)
     }
 
     /// Tells the destination's history, and settles what the failure makes of the report.

@@ -1,7 +1,19 @@
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
 @main
 enum Main {
-    static func main() async {
+    /// Not async: the main thread would then wait in dispatch_main(), which on Linux unblocks all
+    /// signals, so that INT and TERM would kill the process before anything is rolled back.
+    static func main() {
         Interruption.watch()
-        await Roneo.main()
+        Task.detached {
+            await Roneo.main()
+            exit(0)
+        }
+        while true { pause() }
     }
 }

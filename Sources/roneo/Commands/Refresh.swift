@@ -5,7 +5,7 @@ struct Refresh: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Refresh replicas now, due or not.")
 
-    @Argument(help: "Destination tables or views, as SQL writes them: app.orders, '\"Odd\".\"T.x\"'.")
+    @Argument(help: "Destination tables or views as SQL writes them, such as '\"Odd\".\"T.x\"'.")
     var dest: [String]
 
     @OptionGroup(title: "Destination") var target: DestinationOptions

@@ -22,10 +22,11 @@ struct DemoStory: Sendable {
 
         narrator.step("A destination: CREATE EXTENSION roneo")
         guard try await stage.createDestination() else {
-            throw Failure(
+            let failure = Failure(
                 sqlState: SQLState.undefinedSchema,
                 message: "the extension's files are not where this server looks for them",
-                hint: "Run \"make -C extension install\", or \"roneo install\", then this again.")
+                hint: "Run \"make -C extension install\" or \"roneo install\", then this again.")
+            throw RunError(.configuration, failure)
         }
         try await stage.createReplicas()
         narrator.say("roneo.create_source('shop', …), and then for each table one line such as")

@@ -23,7 +23,8 @@ struct ExtensionFiles {
     init(in given: String?) throws(InstallationError) {
         let directory = try Self.find(given)
         self.directory = directory
-        let built = File.names(in: directory).filter { $0.hasPrefix("roneo--") && $0.hasSuffix(".sql") }
+        let built = File.names(in: directory)
+            .filter { $0.hasPrefix("roneo--") && $0.hasSuffix(".sql") }
         let released = File.names(in: "\(directory)/released").filter { $0.hasSuffix(".sql") }
         let version = try Self.version(directory)
         guard built.contains("roneo--\(version).sql") else {

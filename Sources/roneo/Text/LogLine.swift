@@ -50,10 +50,10 @@ struct LineLogHandler: LogHandler {
 
     /// In quotes where it would not be one word otherwise.
     private static func value(_ text: String) -> String {
-        let isWord =
-            !text.isEmpty
-            && text.unicodeScalars.allSatisfy { $0.value > 0x20 && !"\"=\\".unicodeScalars.contains($0) }
-        return isWord ? text : JSON(text).description
+        let isWord = text.unicodeScalars.allSatisfy {
+            $0.value > 0x20 && $0 != "\"" && $0 != "=" && $0 != "\\"
+        }
+        return isWord && !text.isEmpty ? text : JSON(text).description
     }
 }
 

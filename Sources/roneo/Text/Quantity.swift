@@ -60,7 +60,8 @@ enum Quantity {
         let scaled = Int64((value * Double(scale)).rounded())
         guard places > 0 else { return String(scaled) }
         let fraction = String(scaled % scale)
-        return "\(scaled / scale).\(String(repeating: "0", count: places - fraction.count))\(fraction)"
+        let zeros = String(repeating: "0", count: places - fraction.count)
+        return "\(scaled / scale).\(zeros)\(fraction)"
     }
 
     private static func twoDigits(_ number: Int64) -> String {

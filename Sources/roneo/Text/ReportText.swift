@@ -17,7 +17,8 @@ enum ReportText {
             break
         }
         parts.append(Quantity.seconds(report.duration))
-        if let message = report.message ?? report.failure?.message { parts.append(message.printable) }
+        let message = report.message ?? report.failure?.message
+        if let message { parts.append(message.printable) }
         if let warning = report.warning {
             parts.append(terminal.styled("warning: \(warning.printable)", .yellow))
         }
@@ -42,7 +43,8 @@ enum ReportText {
         guard let failure = report.failure, report.outcome == .failed else { return nil }
         let source = report.source.map { " from source \($0.printable)" } ?? ""
         return block(
-            "refresh of \(report.dest.printable)\(source) failed", failure.message, failure, terminal)
+            "refresh of \(report.dest.printable)\(source) failed", failure.message, failure,
+            terminal)
     }
 
     /// The same for an error that is no replica's.
