@@ -8,9 +8,11 @@ PG_CONFIG ?= pg_config
 SWIFT     ?= swift
 RELEASE    = -c release --static-swift-stdlib
 RONEO      = .build/release/roneo
-SCRIPTS    = scripts/bootstrap .ci/run sql-tests/run sql-tests/support/cluster.sh \
-             sql-tests/support/psql-file sql-tests/upgrade/check \
-             $(wildcard sql-tests/bench/run)
+# Runs a command on a server that has the extension, whatever is installed on the machine.
+STAGED     = scripts/with-extension
+SCRIPTS    = scripts/bootstrap scripts/with-extension .ci/run sql-tests/run \
+             sql-tests/support/cluster.sh sql-tests/support/psql-file sql-tests/upgrade/check \
+             sql-tests/bench/pair.sh sql-tests/bench/full_copy sql-tests/bench/swap
 
 export PG_CONFIG
 
@@ -29,7 +31,7 @@ test: bootstrap
 	sql-tests/run -v $(T)
 else
 test: bootstrap
-	$(SWIFT) test --filter '$(T)'
+	$(STAGED) $(SWIFT) test --filter '$(T)'
 endif
 
 bootstrap:
@@ -47,17 +49,18 @@ upgrade-test:
 	prove --exec bash sql-tests/upgrade/check
 
 swift-test:
-	$(SWIFT) test
+	$(STAGED) $(SWIFT) test
 
 demo:
 	scripts/bootstrap demo
 	$(MAKE) runner
-	$(RONEO) demo
+	$(STAGED) $(RONEO) demo
 
 bench:
 	scripts/bootstrap bench
 	$(MAKE) all
-	sql-tests/bench/run
+	sql-tests/bench/full_copy
+	sql-tests/bench/swap
 
 # The list that sql-tests/api.sql compares the public interface with; look at its diff.
 api:

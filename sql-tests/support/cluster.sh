@@ -41,14 +41,15 @@ link_entries() {
     find "$1" -mindepth 1 -maxdepth 1 -exec ln -s -t "$2" {} +
 }
 
-# Copies the server programs below $stage and links the rest.
+# Copies the programs that look for files beside themselves below $stage, and links the rest.
 stage_server() {
     local bindir sharedir pkglibdir program
     bindir=$("$pg_config" --bindir)
     sharedir=$("$pg_config" --sharedir)
     pkglibdir=$("$pg_config" --pkglibdir)
-    mkdir -p "$stage$bindir"
-    for program in postgres initdb pg_ctl; do
+    link_entries "$bindir" "$stage$bindir"
+    for program in postgres initdb pg_ctl pg_config; do
+        rm -f "$stage$bindir/$program"
         cp -L "$bindir/$program" "$stage$bindir/"
     done
     link_entries "$sharedir" "$stage$sharedir"
