@@ -14,8 +14,9 @@ RETURNS text LANGUAGE sql STABLE
 RETURN format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s), ''indexes'', (%s), '
               '''system_identifier'', (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() AS c), '
               '''database'', (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()))',
-              roneo.relation_query(format('%s::pg_catalog.oid', source_oid)),
-              roneo.index_query(format('%s::pg_catalog.oid', source_oid)));
+              -- No table has oid 0, and NULL would not be SQL.
+              roneo.relation_query(format('%s::pg_catalog.oid', coalesce(source_oid, 0))),
+              roneo.index_query(format('%s::pg_catalog.oid', coalesce(source_oid, 0))));
 COMMENT ON FUNCTION roneo.describe_query(oid) IS
     'A query on the source that describes a table: columns, indexes, and where it is.';
 
@@ -172,10 +173,16 @@ AS $$
 DECLARE
     missing text;
 BEGIN
-    SELECT string_agg(quote_ident(m), ', ') INTO missing
-    FROM roneo.missing_columns(columns::name[], ARRAY(
-        SELECT c.col ->> 'name' FROM jsonb_array_elements(description #> '{relation,columns}') AS c (col))::name[]) AS m;
-    IF missing IS NOT NULL THEN
+    -- Compared as text: the type name would cut what is too long.
+    SELECT string_agg(coalesce(quote_ident(w), 'NULL'), ', ') INTO missing
+    FROM roneo.missing_columns(columns, ARRAY(
+        SELECT c.col ->> 'name' FROM jsonb_array_elements(description #> '{relation,columns}') AS c (col))) AS w;
+    IF columns = '{}' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO007',
+            MESSAGE = 'the list of columns is empty',
+            HINT    = 'Leave the argument out to copy all columns.';
+    ELSIF missing IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'RO007',
             MESSAGE = format('source table %I.%I has no column %s',
@@ -186,7 +193,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.require_columns_exist(text[], jsonb) IS
-    'The list of columns asked for; raises RO007 where the source lacks one of them.';
+    'The list of columns asked for; raises RO007 where it is empty or the source lacks one of them.';
 
 CREATE OR REPLACE FUNCTION roneo.new_replica(
     source_name text, description jsonb, dest regclass, method text, columns text[], filter text,

@@ -78,12 +78,12 @@ RETURN (
 );
 COMMENT ON FUNCTION roneo.column_list(name[]) IS 'Names, quoted, with commas between them.';
 
-CREATE OR REPLACE FUNCTION roneo.missing_columns(wanted name[], present name[])
-RETURNS SETOF name LANGUAGE sql IMMUTABLE
+CREATE OR REPLACE FUNCTION roneo.missing_columns(wanted text[], present text[])
+RETURNS SETOF text LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     SELECT unnest(wanted) EXCEPT SELECT unnest(present);
 END;
-COMMENT ON FUNCTION roneo.missing_columns(name[], name[]) IS
+COMMENT ON FUNCTION roneo.missing_columns(text[], text[]) IS
     'The names that are wanted and not present.';
 
 CREATE OR REPLACE FUNCTION roneo.fit_name(base text, suffix text)
