@@ -22,7 +22,8 @@ BEGIN ATOMIC
          ARRAY['source_id', 'source_schema', 'source_table', 'method', 'wanted_columns', 'filter',
                'filter_path', 'refresh_every', 'enabled', 'created_at', 'replica_id', 'source_lockable']),
         ('roneo.snapshot_replica'::regclass,
-         ARRAY['replica_id', 'check_changes', 'max_skip_age', 'post_script']),
+         ARRAY['replica_id', 'table_schema', 'first_table', 'second_table', 'check_changes',
+               'max_skip_age', 'post_script']),
         ('roneo.plain_replica'::regclass,
          ARRAY['replica_id', 'sequences', 'truncate_cascade'])
     ) AS s (relation, not_state)

@@ -42,6 +42,18 @@ END;
 COMMENT ON FUNCTION roneo.due(text[], text[]) IS
     'The replicas that are due now, those that have waited longest first; NULL: of all sources, of all methods.';
 
+CREATE OR REPLACE FUNCTION roneo.dest_named(wanted text)
+RETURNS regclass LANGUAGE sql STABLE
+RETURN (
+    SELECT r.dest
+    FROM roneo.replica AS r
+    WHERE r.dest = to_regclass(wanted)
+       OR (to_regclass(wanted) IS NULL AND format('%I.%I', r.dest_schema, r.dest_name) = wanted)
+    LIMIT 1
+);
+COMMENT ON FUNCTION roneo.dest_named(text) IS
+    'The destination that due() gave the name of, one that was dropped included; NULL: no replica any more.';
+
 CREATE OR REPLACE PROCEDURE roneo.refresh_due(
     source_names text[] DEFAULT NULL,
     methods text[] DEFAULT NULL,
@@ -52,6 +64,7 @@ DECLARE
     began timestamptz := clock_timestamp();
     dests text[];
     one   text;
+    dest  regclass;
     done  roneo.run;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -60,11 +73,13 @@ BEGIN
     FOREACH one IN ARRAY dests LOOP
         EXIT WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>)
                   (began OPERATOR(pg_catalog.+) max_runtime);
-        done := roneo.refresh(one::regclass);
+        dest := roneo.dest_named(one);
+        CONTINUE WHEN dest IS NULL;
+        done := roneo.refresh(dest);
         COMMIT;
         IF done.outcome OPERATOR(pg_catalog.=) 'deferred' AND done.rows_sent IS NOT NULL THEN
             -- What was loaded is committed now, and can be shown.
-            done := roneo.refresh(one::regclass);
+            done := roneo.refresh(dest);
             COMMIT;
         END IF;
         IF done.outcome OPERATOR(pg_catalog.=) 'failed' THEN

@@ -312,7 +312,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'RO011',
             MESSAGE = 'there is no foreign-data wrapper to keep the connection in',
-            HINT    = 'Run CREATE EXTENSION dblink; (postgres_fdw serves too where the roneo program does all refreshes).';
+            HINT    = 'Let a superuser run CREATE EXTENSION dblink; in this database.';
     ELSIF NOT usable THEN
         RAISE EXCEPTION USING
             ERRCODE = 'RO009',
