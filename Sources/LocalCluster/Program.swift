@@ -41,7 +41,8 @@ package struct Program {
         }
         let signal = state & 0x7f
         return Program(
-            output: contents(of: outputFile), status: signal == 0 ? state >> 8 & 0xff : 128 + signal)
+            output: contents(of: outputFile), status: signal == 0 ? state >> 8 & 0xff : 128 + signal
+        )
     }
 
     private static func spawn(

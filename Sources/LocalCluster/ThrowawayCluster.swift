@@ -29,7 +29,9 @@ public final class ThrowawayCluster: Sendable {
     /// - Parameters:
     ///   - name: part of the directory's name.
     ///   - settings: further lines of postgresql.conf, such as `["wal_level": "logical"]`.
-    public convenience init(name: String = "cluster", settings: [String: String] = [:])
+    public convenience init(
+        name: String = "cluster", settings: [String: String] = [:]
+    )
         throws(ClusterError)
     {
         try self.init(empty: name, binaries: ServerBinaries.find())
@@ -65,7 +67,7 @@ public final class ThrowawayCluster: Sendable {
         settings["port"] = "\(port)"
         settings["unix_socket_directories"] = directory
         let lines = settings.sorted { $0.key < $1.key }.map { name, value in
-            "\(name) = '\(value.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "''"))'\n"
+            "\(name) = '\(value.doubling("'"))'\n"
         }
         // The server's user owns the file, and so writes it.
         let program = try Program.run(
@@ -108,7 +110,9 @@ extension ThrowawayCluster {
     }
 
     /// Makes a standby a server of its own.
-    public func promote() throws(ClusterError) { try call("pg_ctl", "promote", "-w", "-D", data, "-s") }
+    public func promote() throws(ClusterError) {
+        try call("pg_ctl", "promote", "-w", "-D", data, "-s")
+    }
 
     /// A streaming standby of this cluster, started.
     /// - Parameter settings: lines of postgresql.conf that differ from this cluster's.
@@ -183,15 +187,22 @@ extension ThrowawayCluster {
         guard program.status == 0 else { throw ClusterError("\(name): \(program.output)") }
     }
 
-    private func quoted(_ name: String) -> String {
-        "\"" + name.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"")
-            + "\""
-    }
+    private func quoted(_ name: String) -> String { "\"\(name.doubling("\""))\"" }
 
     private func escaped(_ value: String) -> String {
         value.reduce(into: "") { text, character in
             if character == "'" || character == "\\" { text += "\\" }
             text.append(character)
+        }
+    }
+}
+
+extension String {
+    /// The text with every occurrence of a quote written twice.
+    fileprivate func doubling(_ quote: Character) -> String {
+        reduce(into: "") { text, character in
+            text.append(character)
+            if character == quote { text.append(character) }
         }
     }
 }

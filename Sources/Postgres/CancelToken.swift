@@ -20,7 +20,8 @@ public final class CancelToken: Sendable {
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else {
             throw PostgresError(
-                origin: .local, message: "could not make a pipe: \(String(cString: strerror(errno)))")
+                origin: .local,
+                message: "could not make a pipe: \(String(cString: strerror(errno)))")
         }
         for end in ends {
             _ = fcntl(end, F_SETFD, FD_CLOEXEC)

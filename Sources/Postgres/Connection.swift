@@ -67,7 +67,9 @@ public final class Connection {
     ///   - timeLimit: cancels the statement and throws when it is over.
     ///   - heedsCancel: false for what must run after a cancel, such as ROLLBACK.
     @discardableResult
-    public func execute(_ sql: SQL, timeLimit: Duration? = nil, heedsCancel: Bool = true)
+    public func execute(
+        _ sql: SQL, timeLimit: Duration? = nil, heedsCancel: Bool = true
+    )
         throws(PostgresError) -> QueryResult
     {
         let token = heedsCancel ? cancelToken : nil
@@ -181,7 +183,9 @@ extension Connection {
     }
 
     /// Waits for the next result of what was sent; nil when the server is ready for more.
-    func nextResult(until deadline: Deadline, token: CancelToken?) throws(Interruption)
+    func nextResult(
+        until deadline: Deadline, token: CancelToken?
+    ) throws(Interruption)
         -> ResultHandle?
     {
         guard let pointer = handle?.pointer else { return nil }

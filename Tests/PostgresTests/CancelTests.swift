@@ -111,7 +111,8 @@ import Testing
         #expect(
             try await eventually {
                 try pair.connectDestination().execute(
-                    "SELECT count(*) FROM pg_locks WHERE NOT granted").value == "1"
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                ).value == "1"
             })
         task.cancel()
         let error = await #expect(throws: RelayError.self) { try await task.value }

@@ -126,7 +126,8 @@ import Testing
     @Test func anEmptyApplicationNameAndURIsWork() throws {
         let directory = TestClusters.source.directory.split(separator: "/").joined(separator: "%2F")
         let connection = try Connection(
-            conninfo: "postgresql://postgres@%2F\(directory):5432/\(pair.name)?client_encoding=LATIN1",
+            conninfo:
+                "postgresql://postgres@%2F\(directory):5432/\(pair.name)?client_encoding=LATIN1",
             applicationName: "", options: ["options": "-c statement_timeout=12345"])
         let result = try connection.execute(
             "SELECT current_database(), current_setting('statement_timeout')")

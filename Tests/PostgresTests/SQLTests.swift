@@ -24,7 +24,8 @@ import Testing
     @Test(
         "lists become array literals",
         arguments: [
-            ([], "{}"), (["a", "b"], #"{"a","b"}"#), ([#"x"y\z"#, "", "NULL"], #"{"x\"y\\z","","NULL"}"#),
+            ([], "{}"), (["a", "b"], #"{"a","b"}"#),
+            ([#"x"y\z"#, "", "NULL"], #"{"x\"y\\z","","NULL"}"#),
         ])
     func lists(values: [String], literal: String) {
         let sql: SQL = "SELECT \(values)::text[]"
