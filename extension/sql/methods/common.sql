@@ -50,17 +50,19 @@ RETURN ROW(2, 'check', 'see that the source was not rewritten meanwhile',
 COMMENT ON FUNCTION roneo.moved_step(roneo.replica) IS
     'A step on the source that compares its files with those that the snapshot knows: a rewrite in between would have hidden rows.';
 
+-- A filter finds its names in the search_path it was registered under, and so do the functions that
+-- a view calls.
 CREATE OR REPLACE FUNCTION roneo.filter_path_step(r roneo.replica)
 RETURNS SETOF roneo.step LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT 2, 'check', 'read the filter as it was registered',
+    SELECT 2, 'check', 'take the search_path that it was registered under',
            format('SELECT pg_catalog.jsonb_build_object(''search_path'', pg_catalog.set_config(''search_path'', %L, true))',
                   r.filter_path),
            NULL, NULL, NULL, NULL, NULL::boolean, NULL, false
-    WHERE r.filter IS NOT NULL;
+    WHERE r.filter IS NOT NULL OR r.source_kind = 'v';
 END;
 COMMENT ON FUNCTION roneo.filter_path_step(roneo.replica) IS
-    'A step on the source that sets the search_path under which the filter was registered; none without a filter.';
+    'A step on the source that sets the search_path under which the replica was registered; none for a table without a filter.';
 
 CREATE OR REPLACE FUNCTION roneo.require_relation(r roneo.replica, answer jsonb)
 RETURNS jsonb LANGUAGE plpgsql STABLE

@@ -110,6 +110,8 @@ BEGIN
         ROW(begun.before, begun.lock, begun.inside)::roneo.probe, options, link);
     PERFORM roneo.require_known_encoding(answers);
     reports := roneo.run_steps(answers, link, begun.dest_owner);
+    -- What a deferred constraint has against the rows is to be recorded, and not to fail the COMMIT.
+    SET CONSTRAINTS ALL IMMEDIATE;
     SELECT f.run_id INTO STRICT ended
     FROM roneo.finish_refresh(answers, jsonb_build_array(jsonb_build_object(
         'replica_id', begun.replica_id, 'started_at', began,
@@ -198,6 +200,18 @@ CREATE OR REPLACE FUNCTION roneo.plan(
     dest regclass, drop_dependents boolean DEFAULT false, force boolean DEFAULT false)
 RETURNS SETOF roneo.step LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+-- begin_refresh pins these for the rest of the transaction; here they are the caller's again.
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+SET extra_float_digits = 3
+SET bytea_output = 'hex'
+SET xmloption = 'content'
+SET lc_monetary = 'C'
+SET standard_conforming_strings = 'on'
+SET statement_timeout = 0
+SET lock_timeout = 0
+SET idle_in_transaction_session_timeout = 0
 AS $$
 DECLARE
     begun record;
