@@ -1,5 +1,8 @@
 -- What the style asks of every function, table and error is asked here of the catalog.
+SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'plpgsql_check') AS has_check \gset
+\if :has_check
 CREATE EXTENSION plpgsql_check;
+\endif
 
 -- The reference, as psql finds it from the top of the tree.
 \set reference `cat extension/README.md 2>/dev/null`
@@ -95,6 +98,7 @@ SELECT is_empty($$ SELECT r.oid::regclass
 
 -- Not counted: a constant assigned to another type than text, OUT columns that RETURN QUERY fills,
 -- and an end that is not reached because a called function raises.
+\if :has_check
 SELECT is_empty($$ SELECT f.oid::regprocedure, c.lineno, c.statement, c.sqlstate, c.message
                    FROM own_function AS f,
                         plpgsql_check_function_tb(f.oid, fatal_errors => false) AS c
@@ -106,6 +110,9 @@ SELECT is_empty($$ SELECT f.oid::regprocedure, c.lineno, c.statement, c.sqlstate
                                        WHERE prorettype IN ('trigger'::regtype,
                                                             'event_trigger'::regtype)) $$,
     'plpgsql_check finds nothing');
+\else
+SELECT skip('plpgsql_check is not there');
+\endif
 
 SELECT is_empty($$ SELECT f.oid::regprocedure
                    FROM own_function AS f
