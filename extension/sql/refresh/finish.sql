@@ -6,21 +6,27 @@ DECLARE
     problem text;
 BEGIN
     SELECT CASE
-        WHEN jsonb_agg(s.step ->> 'number' ORDER BY (s.step ->> 'number')::integer)
+        WHEN result ->> 'planned' IS NULL
+             OR jsonb_agg(s.step ->> 'number' ORDER BY (s.step ->> 'number')::integer)
              IS DISTINCT FROM (SELECT jsonb_agg(n::text ORDER BY n)
                                FROM generate_series(1, (result ->> 'planned')::integer) AS n)
             THEN 'not every planned step was reported'
         WHEN bool_or(s.step ->> 'outcome' NOT IN ('done', 'deferred', 'skipped')
                      OR s.step ->> 'outcome' IS NULL)
             THEN 'a step was reported without its outcome'
-        WHEN bool_or(s.step ->> 'outcome' = 'skipped') AND NOT bool_or(s.step ->> 'outcome' = 'deferred')
-            THEN 'a step was skipped though none was deferred'
+        -- What waits on the step that was put off must not be done, and nothing else may be left out.
+        WHEN bool_or(s.step ->> 'kind' IS DISTINCT FROM 'after' AND (s.step ->> 'outcome' = 'skipped')
+                     <> coalesce((s.step ->> 'number')::integer > d.first_deferred, false))
+            THEN 'the steps that were skipped are not those after one that was deferred'
         WHEN bool_or(s.step ->> 'kind' = 'transfer' AND s.step ->> 'outcome' = 'done'
-                     AND (s.step ->> 'sent') IS DISTINCT FROM (s.step ->> 'received'))
+                     AND (s.step ->> 'sent' = s.step ->> 'received') IS NOT TRUE)
             THEN format('%s rows were sent and %s arrived', sum((s.step ->> 'sent')::bigint),
                         sum((s.step ->> 'received')::bigint))
     END INTO problem
-    FROM jsonb_array_elements(result -> 'steps') AS s (step);
+    FROM jsonb_array_elements(nullif(result -> 'steps', 'null')) AS s (step)
+    CROSS JOIN (SELECT min((f.step ->> 'number')::integer) AS first_deferred
+                FROM jsonb_array_elements(nullif(result -> 'steps', 'null')) AS f (step)
+                WHERE f.step ->> 'outcome' = 'deferred') AS d;
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'RO014',
