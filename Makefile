@@ -1,5 +1,5 @@
 # make          both halves: the extension's scripts and the runner
-# make test     everything; with T=sql-tests/plan/x.sql that file, with T=RoneoTests those Swift tests
+# make test     everything; T=sql-tests/plan/table.sql that file, T=RoneoTests those Swift tests
 # make demo     two throw-away clusters, end to end
 # make help     the rest
 
@@ -10,9 +10,7 @@ RELEASE    = -c release --static-swift-stdlib
 RONEO      = .build/release/roneo
 # Runs a command on a server that has the extension, whatever is installed on the machine.
 STAGED     = scripts/with-extension
-SCRIPTS    = scripts/bootstrap scripts/with-extension .ci/run sql-tests/run \
-             sql-tests/support/cluster.sh sql-tests/support/psql-file sql-tests/upgrade/check \
-             sql-tests/bench/pair.sh sql-tests/bench/full_copy sql-tests/bench/swap
+SCRIPTS    = $(filter-out %.sql %.md %.txt,$(wildcard .ci/* scripts/* sql-tests/run sql-tests/*/*))
 
 export PG_CONFIG
 
@@ -25,10 +23,13 @@ runner:
 	$(SWIFT) build $(RELEASE) --product roneo
 
 ifeq ($(T),)
-test: bootstrap lint sql-test upgrade-test swift-test
+test: bootstrap lint sql-test server-test swift-test
 else ifneq ($(filter %.sql,$(T)),)
 test: bootstrap
 	sql-tests/run -v $(T)
+else ifneq ($(filter %/check,$(T)),)
+test: bootstrap
+	prove -v --exec bash $(T)
 else
 test: bootstrap
 	$(STAGED) $(SWIFT) test --filter '$(T)'
@@ -45,8 +46,9 @@ sql-test:
 	$(MAKE) -C extension check-frozen
 	sql-tests/run
 
-upgrade-test:
-	prove --exec bash sql-tests/upgrade/check
+# Upgrades, and whatever else needs more than one database or one server.
+server-test:
+	prove -j 2 --timer --exec bash $(sort $(wildcard sql-tests/*/check))
 
 swift-test:
 	$(STAGED) $(SWIFT) test
@@ -59,8 +61,7 @@ demo:
 bench:
 	scripts/bootstrap bench
 	$(MAKE) all
-	sql-tests/bench/full_copy
-	sql-tests/bench/swap
+	sql-tests/bench/run
 
 # The list that sql-tests/api.sql compares the public interface with; look at its diff.
 api:
@@ -88,7 +89,7 @@ clean:
 help:
 	@echo 'make                build the extension and the runner (.build/release/roneo)'
 	@echo 'make test           every test, on throw-away clusters; installs what they need'
-	@echo 'make test T=FILE    one SQL test file, or the Swift tests of that name'
+	@echo 'make test T=FILE    one file of sql-tests, or the Swift tests of that name'
 	@echo 'make demo           two throw-away clusters, end to end; installs what it needs'
 	@echo 'make bench          measure side by side with peers'
 	@echo 'make lint           shellcheck and swift format'
@@ -100,5 +101,8 @@ help:
 	@echo 'make clean          remove what was built'
 	@echo 'Honoured: PG_CONFIG, DESTDIR, PREFIX, SWIFT; KEEP=1 keeps a test cluster.'
 
-.PHONY: all extension runner test bootstrap lint sql-test upgrade-test swift-test demo bench api \
+.PHONY: all extension runner test bootstrap lint sql-test server-test swift-test demo bench api \
 	install uninstall freeze format clean help
+
+# The steps of a test run change the machine in turn; bootstrap comes first.
+.NOTPARALLEL:
