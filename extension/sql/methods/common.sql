@@ -112,9 +112,12 @@ DECLARE
     relation jsonb := roneo.require_relation(r, answer);
     found    jsonb;
     lost     text;
+    closed   text;
 BEGIN
-    SELECT coalesce(jsonb_agg(c.col ORDER BY (c.col ->> 'number')::integer), '[]')
-    INTO found
+    SELECT coalesce(jsonb_agg(c.col ORDER BY (c.col ->> 'number')::integer), '[]'),
+           string_agg(quote_ident(c.col ->> 'name'), ', ' ORDER BY (c.col ->> 'number')::integer)
+               FILTER (WHERE NOT (c.col ->> 'readable')::boolean)
+    INTO found, closed
     FROM jsonb_array_elements(relation -> 'columns') AS c (col)
     WHERE r.wanted_columns IS NULL OR c.col ->> 'name' = ANY (r.wanted_columns);
     SELECT string_agg(quote_ident(w), ', ') INTO lost
@@ -125,12 +128,18 @@ BEGIN
             ERRCODE = 'RO015',
             MESSAGE = format('source table %s has no column %s', roneo.source_name_of(r), lost),
             HINT    = 'The list of columns names it. Create the replica anew with a list that fits.';
+    ELSIF closed IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO009',
+            MESSAGE = format('columns of source table %s may not be read: %s', roneo.source_name_of(r), closed),
+            HINT    = format('On the source: GRANT SELECT (%s) ON TABLE %s TO the role of the user mapping. roneo.check_source and roneo preflight print it exactly.',
+                             closed, roneo.source_name_of(r));
     END IF;
     RETURN found;
 END;
 $$;
 COMMENT ON FUNCTION roneo.wanted_source_columns(roneo.replica, jsonb) IS
-    'The columns of the source that a replica copies, in the source''s order; raises RO015 where one of its list is gone.';
+    'The columns of the source that a replica copies, in the source''s order; raises RO015 where one of its list is gone, RO009 where one may not be read.';
 
 CREATE OR REPLACE FUNCTION roneo.dest_step(stage integer, purpose text, statement text, patient boolean DEFAULT false)
 RETURNS roneo.step LANGUAGE sql IMMUTABLE
