@@ -127,7 +127,7 @@ final class RefreshJob {
             isPutOff = result.outcome == .deferred
             results.append(result)
         }
-        during = "becoming oneself again"
+        during = "checking what is deferred"
         try round.becomeOneself()
         return results
     }

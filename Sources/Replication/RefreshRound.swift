@@ -77,7 +77,7 @@ struct RefreshRound {
         source = try worker.source(named: sourceName, for: dest, mappings: destination)
         let before = try ask(questions.before)
         try ask(questions.opening)
-        try ask(questions.lock)
+        try lockSource()
         let inside = try ask(questions.inside)
         answer = RoundAnswer(
             replicaId: replicaId, options: options, before: before, inside: inside)
@@ -144,6 +144,8 @@ struct RefreshRound {
 
     /// Makes it so, then does on the source what may only be done once it is so.
     func commit(_ after: [Step]) throws {
+        // A trigger of the owner's that is still deferred runs in the COMMIT, as the role of then.
+        if ownRole != nil { try setRole(owner) }
         try destination.execute("COMMIT")
         try source.execute("ROLLBACK")
         for step in after {
@@ -157,12 +159,33 @@ struct RefreshRound {
         let session = try destination.execute("SELECT current_user, current_setting('role')")
         guard session[0, 0] != owner else { return }
         ownRole = session[0, 1]
-        try destination.execute("SELECT set_config('role', \(owner), true)")
+        try setRole(owner)
     }
 
+    /// What deferred constraints have against the rows is said here, and not by the COMMIT.
     func becomeOneself() throws {
-        guard let ownRole else { return }
-        try destination.execute("SELECT set_config('role', \(ownRole), true)")
+        try destination.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        if let ownRole { try setRole(ownRole) }
+    }
+
+    private func setRole(_ role: String) throws {
+        try destination.execute("SELECT set_config('role', \(role), true)")
+    }
+
+    /// A table that cannot be locked is judged by the plan: it knows what to say of one that is
+    /// gone, and where it can be read all the same, its files are compared.
+    private func lockSource() throws {
+        do {
+            try ask(questions.lock)
+        } catch let error as PostgresError {
+            let wrongObjectType = "42809"
+            let reasons = [
+                SQLState.undefinedTable, SQLState.insufficientPrivilege, wrongObjectType,
+            ]
+            guard reasons.contains(error.code) else { throw error }
+            source.rollback()
+            try ask(questions.opening)
+        }
     }
 
     @discardableResult

@@ -74,17 +74,10 @@ final class Worker {
         return new
     }
 
-    /// Ends whatever transactions are open. A connection that cannot even do that is closed, which
-    /// has the same effect.
+    /// Ends whatever transactions are open, also after the cancel token was fired.
     func rollBack() {
-        for connection in [source?.connection, destination].compactMap({ $0 }) {
-            guard connection.transactionStatus != .idle else { continue }
-            do {
-                try connection.execute("ROLLBACK", timeLimit: .seconds(10))
-            } catch {
-                connection.close()
-            }
-        }
+        source?.connection.rollback()
+        destination?.rollback()
     }
 
     func close() {

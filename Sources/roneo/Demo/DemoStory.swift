@@ -180,12 +180,20 @@ struct DemoStory: Sendable {
         }
     }
 
-    /// The application is stopped from the server's side, wherever it is in its work.
+    /// The application is stopped from the server's side, wherever it is in its work. What its
+    /// sessions did is counted when they end, and a refresh believes those counters.
     private func stopWriting() async throws {
-        try await stage.executeOnSource(
-            """
-            SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-            WHERE application_name = 'pgbench'
-            """)
+        try await stage.onSource { connection in
+            try connection.execute(
+                """
+                SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                WHERE application_name = 'pgbench'
+                """)
+            let left: SQL = """
+                SELECT count(*), pg_sleep(0.05) FROM pg_stat_activity \
+                WHERE application_name = 'pgbench'
+                """
+            while try connection.execute(left).value != "0" {}
+        }
     }
 }

@@ -1,0 +1,198 @@
+import Foundation
+import Postgres
+import TestSupport
+import Testing
+
+@Suite struct RefreshTests {
+    @Test("a refresh copies all rows and says nothing", arguments: ["snapshot", "plain"])
+    func refresh(method: String) async throws {
+        let stage = try Stage()
+        try stage.makeReplica(method: method)
+        let ended = try stage.run("refresh", "t")
+        #expect(ended.status == 0, "\(ended)")
+        #expect(ended.output.isEmpty && ended.errors.isEmpty)
+        #expect(try stage.value("SELECT count(*) FROM t WHERE v = 'row ' || id") == "100")
+        #expect(
+            try stage.value("SELECT outcome || ' ' || hand || ' ' || rows_received FROM roneo.run")
+                == "ok runner 100")
+        #expect(try await eventually(stage.isClean))
+    }
+
+    @Test func whatHasNotChangedIsNotCopiedUnlessForced() throws {
+        let stage = try Stage()
+        try stage.makeReplica()
+        for (arguments, outcome) in [
+            (["refresh", "t"], "ok"), (["refresh", "t"], "unchanged"),
+            (["refresh", "t", "--force"], "ok"),
+        ] {
+            #expect(try stage.start(arguments).wait().status == 0)
+            #expect(
+                try stage.value("SELECT outcome FROM roneo.run ORDER BY run_id DESC LIMIT 1")
+                    == outcome)
+        }
+    }
+
+    @Test func oddNamesAreArgumentsLikeOthers() throws {
+        let stage = try Stage()
+        try stage.source.execute(
+            #"CREATE SCHEMA "a.b"; CREATE TABLE "a.b"."x "" y%" AS SELECT 1 AS id"#)
+        try stage.dest.execute(#"CREATE SCHEMA "a.b""#)
+        try stage.register(#""a.b"."x "" y%""#, method: "snapshot")
+        let ended = try stage.run("refresh", #""a.b"."x "" y%""#)
+        #expect(ended.status == 0, "\(ended)")
+        #expect(try stage.value(#"SELECT count(*) FROM "a.b"."x "" y%""#) == "1")
+    }
+
+    @Test func whatIsNoReplicaIsNamed() throws {
+        let stage = try Stage()
+        let ended = try stage.run("refresh", "pg_class", "missing")
+        #expect(ended.status == 1)
+        #expect(ended.errors.contains("RO001"))
+        #expect(ended.errors.contains("42P01"))
+    }
+
+    @Test func oneFailureStopsNoOther() throws {
+        let stage = try Stage()
+        for name in ["a", "b", "c"] { try stage.makeReplica(name) }
+        try stage.source.execute("DROP TABLE b")
+        let ended = try stage.run("refresh", "a", "b", "c", "--jobs", "2")
+        #expect(ended.status == 1)
+        #expect(ended.output.isEmpty)
+        #expect(ended.errors.contains("refresh of public.b from source src failed"))
+        #expect(ended.errors.contains("RO004"))
+        #expect(try stage.value("SELECT count(*) FROM a") == "100")
+        #expect(try stage.value("SELECT count(*) FROM c") == "100")
+        #expect(
+            try stage.value("SELECT outcome FROM roneo.run WHERE dest = 'public.b'") == "failed")
+    }
+
+    @Test func aMissingPrivilegeComesWithTheWayOut() throws {
+        let stage = try Stage()
+        try stage.makeReplica()
+        let role = "reader_of_\(stage.pair.name)"
+        try stage.source.execute(SQL(verbatim: "CREATE ROLE \(role) LOGIN"))
+        let conninfo = TestClusters.source.conninfo(database: stage.pair.name, user: role)
+        let failed = try stage.run("refresh", "t", "--source-conninfo", "src=\(conninfo)")
+        #expect(failed.status == 1, "\(failed)")
+        #expect(failed.errors.contains("sqlstate:"))
+
+        let preflight = try stage.run("preflight", "src", "--source-conninfo", "src=\(conninfo)")
+        #expect(preflight.status == 1)
+        let grants = preflight.output.split(separator: "\n").filter { $0.hasPrefix("GRANT ") }
+        #expect(!grants.isEmpty, "\(preflight)")
+        for grant in grants { try stage.source.execute(SQL(verbatim: String(grant))) }
+        #expect(try stage.run("refresh", "t", "--source-conninfo", "src=\(conninfo)").status == 0)
+        #expect(try stage.value("SELECT count(*) FROM t") == "100")
+    }
+
+    @Test func dependentsAreDroppedOnlyWhenAskedFor() throws {
+        let stage = try Stage()
+        try stage.makeReplica()
+        #expect(try stage.run("refresh", "t").status == 0)
+        try stage.dest.execute("CREATE VIEW on_it AS SELECT v FROM t")
+        try stage.source.execute("ALTER TABLE t DROP COLUMN v")
+        let refused = try stage.run("refresh", "t")
+        #expect(refused.status == 1)
+        #expect(refused.errors.contains("RO012"))
+        #expect(refused.errors.contains("on_it"))
+        #expect(try stage.value("SELECT count(*) FROM on_it") == "100")
+        let dropped = try stage.run("refresh", "t", "--drop-dependents")
+        #expect(dropped.status == 0, "\(dropped)")
+        #expect(try stage.value("SELECT to_regclass('on_it')") == nil)
+    }
+
+    @Test func aSourceThatIsAwayIsTriedLater() throws {
+        let stage = try Stage()
+        try stage.makeReplica()
+        let ended = try stage.run("refresh", "t", "--source-conninfo", "src=host=/nonexistent")
+        #expect(ended.status == 75, "\(ended)")
+        #expect(ended.errors.contains("source src cannot be reached"))
+    }
+
+    @Test func aLockedReplicaIsTriedLater() throws {
+        let stage = try Stage()
+        try stage.makeReplica()
+        try stage.dest.execute(
+            "SELECT pg_advisory_lock(roneo.lock_class(), replica_id) FROM roneo.replica")
+        let ended = try stage.run("refresh", "t")
+        #expect(ended.status == 75, "\(ended)")
+        #expect(ended.errors.isEmpty, "an overlap is no reason for a mail")
+        try stage.dest.execute("SELECT pg_advisory_unlock_all()")
+        #expect(try stage.run("refresh", "t").status == 0)
+    }
+}
+
+@Suite struct RunTests {
+    @Test func nothingDueIsNothingSaid() throws {
+        let stage = try Stage()
+        try stage.makeReplica()
+        let ended = try stage.run("run")
+        #expect(ended.status == 0, "\(ended)")
+        #expect(ended.output.isEmpty && ended.errors.isEmpty)
+        #expect(try stage.value("SELECT count(*) FROM roneo.run") == "0")
+    }
+
+    @Test func whatIsDueIsRefreshedOnce() throws {
+        let stage = try Stage()
+        for name in ["a", "b", "c", "d", "e"] { try stage.makeReplica(name, every: "1 hour") }
+        try stage.makeReplica("manual")
+        let ended = try stage.run("run", "--jobs", "3", "--per-source", "2")
+        #expect(ended.status == 0, "\(ended)")
+        #expect(
+            try stage.value(
+                "SELECT string_agg(dest || ' ' || outcome, ', ' ORDER BY dest) FROM roneo.run")
+                == "public.a ok, public.b ok, public.c ok, public.d ok, public.e ok")
+        #expect(try stage.run("run").status == 0)
+        #expect(try stage.value("SELECT count(*) FROM roneo.run") == "5")
+    }
+
+    @Test func sourcesAndMethodsNarrowTheChoice() throws {
+        let stage = try Stage()
+        try stage.makeReplica("a", method: "snapshot", every: "1 hour")
+        try stage.makeReplica("b", method: "plain", every: "1 hour")
+        #expect(try stage.run("run", "--source", "other").status == 0)
+        #expect(try stage.value("SELECT count(*) FROM roneo.run") == "0")
+        #expect(try stage.run("run", "--source", "src", "--method", "plain").status == 0)
+        #expect(try stage.value("SELECT string_agg(dest, ',') FROM roneo.run") == "public.b")
+    }
+
+    @Test func nothingBeginsWhenTheTimeIsUp() throws {
+        let stage = try Stage()
+        try stage.makeReplica(every: "1 hour")
+        let ended = try stage.run("run", "--max-runtime", "0s", "--verbose")
+        #expect(ended.status == 0)
+        #expect(ended.output.contains("1 not begun"))
+        #expect(try stage.value("SELECT count(*) FROM roneo.run") == "0")
+    }
+
+    @Test func aDatabaseWithoutTheExtensionIs78() throws {
+        let pair = try DatabasePair()
+        for command in [["run"], ["refresh", "t"], ["status"], ["plan", "t"], ["preflight"]] {
+            let ended = try RoneoProcess(command + ["-d", pair.destination]).wait()
+            #expect(ended.status == 78, "\(ended)")
+            #expect(ended.errors.contains("CREATE EXTENSION roneo"))
+        }
+    }
+
+    @Test func anUnknownVersionOfTheExtensionIs78() throws {
+        let stage = try Stage()
+        try stage.dest.execute(
+            "UPDATE pg_extension SET extversion = '9.9.9' WHERE extname = 'roneo'")
+        let ended = try stage.run("run")
+        #expect(ended.status == 78)
+        #expect(ended.errors.contains("9.9.9"))
+        #expect(ended.errors.contains("0.1.x"))
+    }
+
+    @Test func onAStandbyThereIsNothingToDo() throws {
+        let stage = try Stage()
+        try stage.makeReplica(every: "1 hour")
+        let standby = try TestClusters.destination.standby()
+        defer { standby.remove() }
+        let conninfo = standby.conninfo(database: stage.pair.name)
+        let ended = try RoneoProcess.run("run", "-d", conninfo)
+        #expect(ended.status == 0, "\(ended)")
+        #expect(ended.output.isEmpty && ended.errors.isEmpty)
+        #expect(try RoneoProcess.run("status", "-d", conninfo).status == 0)
+    }
+}

@@ -1,0 +1,100 @@
+import Foundation
+import Testing
+
+/// The built program, as a user or cron runs it.
+struct RoneoProcess {
+    /// How it ended, and what it said.
+    struct Ended: CustomTestStringConvertible {
+        /// The exit status, or 128 + the signal that killed it.
+        let status: Int32
+        let output: String
+        let errors: String
+
+        var testDescription: String { "status \(status)\n\(output)\(errors)" }
+    }
+
+    private let process = Process()
+    private let files = (output: TemporaryFile(), errors: TemporaryFile())
+
+    /// It stands beside the test bundle in the build folder.
+    static let path: String = {
+        let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        var folder =
+            FileManager.default.fileExists(atPath: "/proc/self/exe")
+            ? bundle.deletingLastPathComponent() : Bundle.main.bundleURL
+        while folder.path != "/" {
+            let candidate = folder.appendingPathComponent("roneo").path
+            var isFolder: ObjCBool = false
+            if FileManager.default.fileExists(atPath: candidate, isDirectory: &isFolder),
+                !isFolder.boolValue
+            {
+                return candidate
+            }
+            folder.deleteLastPathComponent()
+        }
+        fatalError("the program is not beside its tests")
+    }()
+
+    /// Starts it.
+    init(_ arguments: [String], environment: [String: String] = [:]) throws {
+        try self.init(program: Self.path, arguments, environment)
+    }
+
+    /// Starts a shell's line, in which `$RONEO` is the program and `$1` … are the arguments.
+    init(shell line: String, _ arguments: [String]) throws {
+        try self.init(
+            program: "/bin/bash", ["-o", "pipefail", "-c", line, "bash"] + arguments,
+            ["RONEO": Self.path])
+    }
+
+    private init(
+        program: String, _ arguments: [String], _ environment: [String: String]
+    ) throws {
+        process.executableURL = URL(fileURLWithPath: program)
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment
+            .filter { !$0.key.hasPrefix("PG") || $0.key == "PG_CONFIG" }
+            .merging(environment) { $1 }
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = files.output.handle
+        process.standardError = files.errors.handle
+        try process.run()
+    }
+
+    /// Runs it to its end.
+    static func run(_ arguments: String..., environment: [String: String] = [:]) throws -> Ended {
+        try RoneoProcess(arguments, environment: environment).wait()
+    }
+
+    func wait() -> Ended {
+        process.waitUntilExit()
+        let isKilled = process.terminationReason == .uncaughtSignal
+        return Ended(
+            status: isKilled ? 128 + process.terminationStatus : process.terminationStatus,
+            output: files.output.text, errors: files.errors.text)
+    }
+
+    func send(_ signal: Int32) {
+        kill(process.processIdentifier, signal)
+    }
+}
+
+/// A file rather than a pipe: nothing has to be read while the program runs.
+private struct TemporaryFile {
+    let url = FileManager.default.temporaryDirectory
+        .appendingPathComponent("roneo-test-\(UUID().uuidString)")
+    let handle: FileHandle
+
+    init() {
+        _ = FileManager.default.createFile(atPath: url.path, contents: nil)
+        do { handle = try FileHandle(forUpdating: url) } catch { fatalError("\(error)") }
+        // Gone with its last handle.
+        try? FileManager.default.removeItem(at: url)
+    }
+
+    var text: String {
+        try? handle.seek(toOffset: 0)
+        return (try? handle.readToEnd()).flatMap { $0 }.map { String(decoding: $0, as: UTF8.self) }
+            ?? ""
+    }
+}
