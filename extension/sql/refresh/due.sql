@@ -82,6 +82,11 @@ BEGIN
             done := roneo.refresh(dest);
             COMMIT;
         END IF;
+        WHILE done.has_more AND (max_runtime IS NULL OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<=)
+                                                       (began OPERATOR(pg_catalog.+) max_runtime)) LOOP
+            done := roneo.refresh(dest);
+            COMMIT;
+        END LOOP;
         IF done.outcome OPERATOR(pg_catalog.=) 'failed' THEN
             RAISE WARNING '% was not refreshed: %', one, done.message;
         END IF;

@@ -102,6 +102,23 @@ END;
 COMMENT ON FUNCTION roneo.identity_warning(roneo.replica, jsonb) IS
     'What to tell a person when the rows came from another cluster or table than before; NULL when they did not.';
 
+CREATE OR REPLACE FUNCTION roneo.put_counts(result jsonb, received bigint, OUT counts jsonb, OUT rest bigint)
+LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+    SELECT p.counts, received - (p.counts ->> 'inserted')::bigint - coalesce((p.counts ->> 'updated')::bigint, 0)
+    FROM (SELECT jsonb_path_query_first(result, '$.steps[*] ? (@.counts == "put").answer')) AS p (counts);
+END;
+COMMENT ON FUNCTION roneo.put_counts(jsonb, bigint) IS
+    'What the step that put rows by key says of them, and how many are left: rows that were there already.';
+
+CREATE OR REPLACE FUNCTION roneo.wants_again(id integer, answer jsonb, outcome text)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN outcome = 'ok' AND (
+    coalesce((answer #>> '{inside,cut}')::boolean, false)
+    OR EXISTS (SELECT FROM roneo.control_replica AS c WHERE c.replica_id = id AND c.repulling));
+COMMENT ON FUNCTION roneo.wants_again(integer, jsonb, text) IS
+    'Whether another round is to follow: a batch_limit was reached, or a repull is under way.';
+
 CREATE OR REPLACE FUNCTION roneo.record_end(r roneo.replica, answer jsonb, result jsonb)
 RETURNS bigint LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -114,7 +131,7 @@ BEGIN
     ended.started_at    := coalesce((result ->> 'started_at')::timestamptz, clock_timestamp());
     ended.rows_sent     := roneo.counted(result, 'inserted', 'sent');
     ended.rows_received := roneo.counted(result, 'inserted', 'received');
-    ended.warning       := roneo.identity_warning(r, answer);
+    ended.warning       := concat_ws('; ', roneo.identity_warning(r, answer), answer #>> '{inside,warning}');
     IF ended.run_id IS NULL THEN
         ended.run_id := roneo.new_run(r, answer ->> 'hand', ended.started_at, result ->> 'runner');
     END IF;
@@ -124,14 +141,19 @@ BEGIN
         seconds       = round((result ->> 'seconds')::numeric, 3),
         rows_sent     = ended.rows_sent,
         rows_received = ended.rows_received,
-        inserted      = ended.rows_received,
+        inserted      = coalesce((put.counts ->> 'inserted')::bigint, ended.rows_received),
+        updated       = (put.counts ->> 'updated')::bigint,
+        unchanged     = CASE r.method WHEN 'updater' THEN put.rest END,
+        ignored       = CASE WHEN r.method <> 'updater' THEN put.rest END,
+        has_more      = roneo.wants_again(r.replica_id, answer, ended.outcome),
         deleted       = roneo.counted(result, 'deleted', 'rows'),
         bytes         = roneo.counted(result, 'inserted', 'bytes'),
-        warning       = ended.warning,
+        warning       = nullif(ended.warning, ''),
         message       = CASE WHEN ended.outcome = 'deferred'
                              THEN 'loaded; the view is busy, the next refresh shows it' END,
         steps         = (SELECT jsonb_agg(s.step - 'answer' ORDER BY s.number)
                          FROM jsonb_array_elements(result -> 'steps') WITH ORDINALITY AS s (step, number))
+    FROM roneo.put_counts(result, ended.rows_received) AS put
     WHERE run_id = ended.run_id;
     UPDATE roneo.replica SET
         dest            = coalesce(to_regclass(format('%I.%I', dest_schema, dest_name)), dest),
@@ -230,7 +252,7 @@ BEGIN
         PERFORM roneo.forget_old_runs(one.replica_id);
     END LOOP;
     RETURN QUERY
-        SELECT u.replica_id, u.run_id, u.outcome, false, u.message, u.warning,
+        SELECT u.replica_id, u.run_id, u.outcome, coalesce(u.has_more, false), u.message, u.warning,
                u.rows_sent, u.rows_received, u.inserted, u.updated, u.unchanged,
                u.ignored, u.deleted, u.bytes
         FROM roneo.run AS u
@@ -263,7 +285,7 @@ COMMENT ON FUNCTION roneo.record_start(regclass, text) IS
 
 CREATE OR REPLACE FUNCTION roneo.failure_outcome(sqlstate_code text)
 RETURNS text LANGUAGE sql IMMUTABLE
-RETURN CASE WHEN sqlstate_code IN ('55P03', 'RO002', 'RO013', 'RO016') THEN 'deferred' ELSE 'failed' END;
+RETURN CASE WHEN sqlstate_code IN ('55P03', 'RO002', 'RO013', 'RO016', 'RO020') THEN 'deferred' ELSE 'failed' END;
 COMMENT ON FUNCTION roneo.failure_outcome(text) IS
     'deferred where another attempt is all that is needed, else failed.';
 

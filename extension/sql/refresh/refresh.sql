@@ -143,6 +143,7 @@ SET standard_conforming_strings = 'on'
 SET statement_timeout = 0
 SET lock_timeout = 0
 SET idle_in_transaction_session_timeout = 0
+SET client_min_messages = warning
 AS $$
 DECLARE
     began   timestamptz := clock_timestamp();

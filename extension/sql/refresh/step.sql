@@ -89,6 +89,23 @@ $$;
 COMMENT ON FUNCTION roneo.run_as(name, text) IS
     'Executes statements as the owner of a destination; returns the number of rows of the last one.';
 
+CREATE OR REPLACE FUNCTION roneo.ask_as(owner name, query text)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    caller text := current_setting('role');
+    answer jsonb;
+BEGIN
+    PERFORM roneo.become(owner);
+    EXECUTE query INTO STRICT answer;
+    PERFORM set_config('role', caller, true) WHERE caller <> current_setting('role');
+    RETURN answer;
+END;
+$$;
+COMMENT ON FUNCTION roneo.ask_as(name, text) IS
+    'Executes a statement as the owner of a destination; returns the one value that it answers with.';
+
 CREATE OR REPLACE FUNCTION roneo.run_patiently(owner name, statement text)
 RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -123,6 +140,8 @@ BEGIN
             RETURN jsonb_build_object('answer', roneo.ask_link(link, s.statement)::jsonb);
         WHEN kind = 'dest' AND s.patient THEN
             RETURN jsonb_build_object('outcome', roneo.run_patiently(owner, s.statement));
+        WHEN kind = 'dest' AND s.counts = 'put' THEN
+            RETURN jsonb_build_object('answer', roneo.ask_as(owner, s.statement));
         WHEN kind = 'dest' THEN
             RETURN jsonb_build_object('rows', roneo.run_as(owner, s.statement));
         WHEN kind IN ('source', 'after') THEN

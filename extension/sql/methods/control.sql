@@ -1,0 +1,345 @@
+-- What create_inserter and create_updater have in common: reading their arguments, asking the source
+-- about the control column, choosing the key, and the first position.
+
+CREATE OR REPLACE FUNCTION roneo.control_column(description jsonb, control text)
+RETURNS jsonb LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found jsonb;
+BEGIN
+    SELECT c.col INTO found
+    FROM jsonb_array_elements(description #> '{relation,columns}') AS c (col)
+    WHERE c.col ->> 'name' = control;
+    IF found IS NULL OR roneo.control_class(found ->> 'type_base') IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO007',
+            MESSAGE = CASE
+                WHEN control IS NULL THEN 'no control column is given'
+                WHEN found IS NULL THEN format('source table %I.%I has no column %I', description #>> '{relation,schema}',
+                                               description #>> '{relation,name}', control)
+                ELSE format('column %I of type %s cannot be followed', control, found ->> 'type') END,
+            HINT    = 'control => ''updated_at'' names a column whose values grow: a timestamp, a date, an integer, a numeric; a uuid or text that sorts by age.';
+    END IF;
+    RETURN found;
+END;
+$$;
+COMMENT ON FUNCTION roneo.control_column(jsonb, text) IS
+    'The control column out of a description; raises RO007 where there is none, or of a type without an order of age.';
+
+-- pg_sequences hides those of others; a cache too small to matter is the default of one.
+CREATE OR REPLACE FUNCTION roneo.control_facts_query(description jsonb, control text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format($query$SELECT pg_catalog.jsonb_build_object(
+    'snapshot', pg_catalog.pg_current_snapshot()::text,
+    'zone', pg_catalog.current_setting('TimeZone'),
+    'top', (SELECT x.%1$I::text FROM %2$I.%3$I AS x WHERE x.%1$I IS NOT NULL ORDER BY x.%1$I DESC LIMIT 1),
+    'nulls', EXISTS (SELECT FROM %2$I.%3$I AS x WHERE x.%1$I IS NULL),
+    'cache', (SELECT pg_catalog.max(q.seqcache) FROM pg_catalog.pg_sequence AS q
+              JOIN pg_catalog.pg_depend AS d ON d.objid = q.seqrelid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = %4$s::pg_catalog.oid),
+    'xmin', %5$s,
+    'plain', NOT EXISTS (
+        WITH RECURSIVE tree AS (
+            SELECT %4$s::pg_catalog.oid AS oid
+            UNION
+            SELECT i.inhrelid FROM tree AS t JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.oid)
+        SELECT FROM tree AS t JOIN pg_catalog.pg_class AS p ON p.oid = t.oid WHERE p.relkind NOT IN ('r', 'p')))$query$,
+    control, description #>> '{relation,schema}', description #>> '{relation,name}', description #>> '{relation,oid}',
+    CASE WHEN description #>> '{relation,kind}' IN ('r', 'p')
+         THEN format('pg_catalog.has_column_privilege(%s::pg_catalog.oid, ''xmin'', ''SELECT'')', description #>> '{relation,oid}')
+         ELSE 'false' END);
+COMMENT ON FUNCTION roneo.control_facts_query(jsonb, text) IS
+    'A query on the source about its control column: highest value, zone, and whether rows show their transaction.';
+
+CREATE OR REPLACE FUNCTION roneo.control_facts(source_name text, description jsonb, control text)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    facts jsonb;
+    zone  text;
+    link  text := roneo.open_link(source_name);
+BEGIN
+    zone := roneo.ask_link(link, 'SELECT pg_catalog.current_setting(''TimeZone'')');
+    PERFORM roneo.tell_link(link, roneo.source_opening());
+    facts := roneo.ask_link(link, roneo.control_facts_query(description, control))::jsonb;
+    PERFORM roneo.tell_link(link, 'ROLLBACK');
+    PERFORM roneo.close_link(link);
+    RETURN facts || jsonb_build_object('zone', zone);
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+    -- A dblink connection stays open after a rollback.
+    PERFORM roneo.close_link(link);
+    RAISE;
+END;
+$$;
+COMMENT ON FUNCTION roneo.control_facts(text, jsonb, text) IS 'Asks a source about a control column, over dblink.';
+
+-- The primary key, else the unique index with the fewest columns, else the first by name.
+CREATE OR REPLACE FUNCTION roneo.natural_key(description jsonb, columns text[])
+RETURNS name[] LANGUAGE sql STABLE
+RETURN (
+    SELECT k.names
+    FROM jsonb_array_elements(description -> 'indexes') AS i (index)
+    CROSS JOIN LATERAL (
+        SELECT array_agg((c.col ->> 'name')::name ORDER BY e.place) AS names, bool_and((c.col ->> 'not_null')::boolean) AS not_null
+        FROM jsonb_array_elements(i.index -> 'keys') WITH ORDINALITY AS e (key, place)
+        LEFT JOIN jsonb_array_elements(description #> '{relation,columns}') AS c (col)
+            ON quote_ident(c.col ->> 'name') = e.key ->> 'text'
+    ) AS k
+    WHERE (i.index ->> 'unique')::boolean AND i.index ->> 'predicate' IS NULL
+      AND array_position(k.names, NULL) IS NULL AND k.not_null
+      AND (columns IS NULL OR k.names <@ columns::name[])
+    ORDER BY (i.index ->> 'primary')::boolean DESC, cardinality(k.names), i.index ->> 'name'
+    LIMIT 1
+);
+COMMENT ON FUNCTION roneo.natural_key(jsonb, text[]) IS
+    'The key of a source table: unique, without NULLs, not partial, of plain columns that are copied; NULL for none.';
+
+CREATE OR REPLACE FUNCTION roneo.has_arbiter(target regclass, key_columns name[])
+RETURNS boolean LANGUAGE sql STABLE
+RETURN EXISTS (
+    SELECT FROM pg_index AS i
+    WHERE i.indrelid = target AND i.indisunique AND i.indisvalid AND i.indimmediate
+      AND i.indpred IS NULL AND i.indexprs IS NULL
+      AND (SELECT array_agg(a.attname ORDER BY a.attname)
+           FROM pg_attribute AS a
+           WHERE a.attrelid = target AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]))
+          = (SELECT array_agg(k ORDER BY k) FROM unnest(key_columns) AS k));
+COMMENT ON FUNCTION roneo.has_arbiter(regclass, name[]) IS
+    'Whether a table here has a unique index on exactly these columns, by which rows can be put.';
+
+CREATE OR REPLACE FUNCTION roneo.require_key(description jsonb, key_columns text[])
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    problem text;
+BEGIN
+    SELECT CASE WHEN c.col IS NULL THEN format('the source has no column %I', k)
+                ELSE format('column %I can be NULL, and two rows with a NULL never match', k) END
+    INTO problem
+    FROM unnest(key_columns) AS k
+    LEFT JOIN jsonb_array_elements(description #> '{relation,columns}') AS c (col) ON c.col ->> 'name' = k
+    WHERE c.col IS NULL OR NOT (c.col ->> 'not_null')::boolean AND description #>> '{relation,kind}' NOT IN ('v', 'm', 'f')
+    LIMIT 1;
+    IF key_columns IS NULL OR problem IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO007',
+            MESSAGE = CASE WHEN problem IS NULL
+                THEN format('source table %I.%I has no key', description #>> '{relation,schema}', description #>> '{relation,name}')
+                ELSE format('the key cannot be used: %s', problem) END,
+            DETAIL  = 'An updater finds the row to overwrite by its key: the primary key, or a unique index on columns that are NOT NULL.',
+            HINT    = 'Give key_columns => ARRAY[…], columns that are NOT NULL and unique together; or use a snapshot.';
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_key(jsonb, text[]) IS 'Raises RO007 for a key that is missing, unknown, or can be NULL.';
+
+CREATE OR REPLACE FUNCTION roneo.bad_argument(problem text, advice text)
+RETURNS void LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'RO007', MESSAGE = problem, HINT = advice;
+END;
+$$;
+COMMENT ON FUNCTION roneo.bad_argument(text, text) IS 'Raises RO007.';
+
+CREATE OR REPLACE FUNCTION roneo.require_distance(argument text, value text, control_type text)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    is_good boolean := false;
+BEGIN
+    BEGIN
+        is_good := value IS NULL OR CASE roneo.control_class(control_type)
+            WHEN 'time' THEN value::interval >= interval '0'
+            WHEN 'serial' THEN value::numeric >= 0 AND value::numeric < 'Infinity'
+            ELSE value::numeric = 0 END;
+    EXCEPTION WHEN data_exception THEN
+        -- Reported below.
+        NULL;
+    END;
+    IF NOT is_good THEN
+        PERFORM roneo.bad_argument(format('%s is %L, for a control column of type %s', argument, value, control_type),
+            CASE roneo.control_class(control_type) WHEN 'time' THEN 'Give an interval such as ''10 minutes''.'
+                 WHEN 'serial' THEN 'Give a number such as ''10000''.'
+                 ELSE 'Values of this type have no distance; leave it out, and see sweep_every.' END);
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_distance(text, text, text) IS
+    'Raises RO007 for a boundary or look_back that is no distance on that column.';
+
+CREATE OR REPLACE FUNCTION roneo.require_control_arguments(c roneo.control_replica, facts jsonb, start_value text)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM roneo.require_distance('boundary', c.boundary, c.control_type);
+    PERFORM roneo.require_distance('look_back', c.look_back, c.control_type);
+    IF c.batch_limit <= 0 THEN
+        PERFORM roneo.bad_argument(format('batch_limit is %s', c.batch_limit), 'Give the number of rows that one transaction may read, or NULL.');
+    ELSIF c.sweep_every < interval '0' THEN
+        PERFORM roneo.bad_argument(format('sweep_every is %s', c.sweep_every), 'Give an interval; 0 sweeps at every refresh.');
+    ELSIF c.blackout NOT IN ('auto', 'off', 'on') AND c.blackout !~ '^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$' THEN
+        PERFORM roneo.bad_argument(format('blackout is %L', c.blackout), 'Give auto, off, on, or hours such as ''00:30-02:30''.');
+    ELSIF c.null_control NOT IN ('refuse', 'read', 'ignore') THEN
+        PERFORM roneo.bad_argument(format('null_control is %L', c.null_control), 'Give refuse, read or ignore.');
+    ELSIF c.null_control = 'refuse' AND (facts ->> 'nulls')::boolean THEN
+        PERFORM roneo.bad_argument(format('rows have no value in the control column %I', c.control),
+            'Choose null_control => ''read'' (they are known by their transaction) or ''ignore''.');
+    ELSIF c.null_control = 'read' AND NOT roneo.follows_xmin(c) THEN
+        PERFORM roneo.bad_argument('null_control is read, and rows do not show which transaction wrote them',
+            'That takes a table, the right to read xmin, and a key or append_only => true.');
+    ELSIF NOT EXISTS (SELECT FROM pg_timezone_names AS z WHERE lower(z.name) = lower(c.control_zone)) THEN
+        PERFORM roneo.bad_argument(format('control_zone %L is no time zone', c.control_zone), 'pg_timezone_names lists them.');
+    END IF;
+    BEGIN
+        EXECUTE format('SELECT %L::%s', start_value, c.control_type);
+    EXCEPTION WHEN data_exception THEN
+        PERFORM roneo.bad_argument(format('start_value %L is no value of type %s', start_value, c.control_type),
+            'Rows above it are copied.');
+    END;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_control_arguments(roneo.control_replica, jsonb, text) IS
+    'Raises RO007 for an argument of create_inserter or create_updater that cannot be.';
+
+CREATE OR REPLACE FUNCTION roneo.with_defaults(c roneo.control_replica, facts jsonb)
+RETURNS roneo.control_replica LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    kind text := roneo.control_class(c.control_type);
+BEGIN
+    c.boundary := coalesce(c.boundary, CASE
+        WHEN roneo.follows_xmin(c) OR kind = 'order' THEN '0'
+        WHEN kind = 'time' THEN '10 minutes'
+        ELSE '10' END);
+    c.look_back := coalesce(c.look_back, CASE kind
+        WHEN 'time' THEN '10 minutes'
+        WHEN 'serial' THEN greatest(10000, 10 * coalesce((facts ->> 'cache')::bigint, 1))::text END);
+    -- Where values have no distance, only the transactions tell what is late.
+    c.sweep_every := coalesce(c.sweep_every, CASE kind WHEN 'order' THEN interval '0' END);
+    c.blackout := coalesce(c.blackout, 'auto');
+    c.null_control := coalesce(c.null_control, 'refuse');
+    c.control_zone := coalesce(c.control_zone, facts ->> 'zone');
+    RETURN c;
+END;
+$$;
+COMMENT ON FUNCTION roneo.with_defaults(roneo.control_replica, jsonb) IS
+    'Fills in what the caller of create_inserter or create_updater left open.';
+
+CREATE OR REPLACE FUNCTION roneo.highest_here(target regclass, control name)
+RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    value text;
+BEGIN
+    EXECUTE format('SELECT %1$I::text FROM %2$s WHERE %1$I IS NOT NULL ORDER BY %1$I DESC LIMIT 1', control, target) INTO value;
+    RETURN value;
+END;
+$$;
+COMMENT ON FUNCTION roneo.highest_here(regclass, name) IS 'The highest value of a column of a table here, in the pinned form.';
+
+-- Rows written since the snapshot of the facts are late ones, wherever they are; and so are those
+-- of transactions open then, whose starts nobody knows.
+CREATE OR REPLACE FUNCTION roneo.first_position(
+    c roneo.control_replica, facts jsonb, target regclass, start_value text, adopted boolean, copy_data boolean)
+RETURNS roneo.control_replica LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+AS $$
+BEGIN
+    EXECUTE format('SELECT %L::%s::text', start_value, c.control_type) INTO c.last_value;
+    c.last_value := coalesce(c.last_value,
+        CASE WHEN adopted THEN roneo.highest_here(target, c.control) END,
+        CASE WHEN NOT copy_data AND NOT adopted THEN facts ->> 'top' END);
+    IF c.last_value IS NOT NULL THEN
+        c.horizon := pg_snapshot_xmin((facts ->> 'snapshot')::pg_snapshot);
+    END IF;
+    RETURN c;
+END;
+$$;
+COMMENT ON FUNCTION roneo.first_position(roneo.control_replica, jsonb, regclass, text, boolean, boolean) IS
+    'Where a replica starts: at start_value; at the highest value of an adopted table; at the source''s highest where nothing is to be copied; else at the beginning.';
+
+CREATE OR REPLACE FUNCTION roneo.prepare_target(
+    table_schema name, table_name name, description jsonb, columns text[], key_columns name[], with_indexes boolean,
+    OUT target regclass, OUT adopted boolean)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    target := to_regclass(format('%I.%I', table_schema, table_name));
+    adopted := target IS NOT NULL;
+    IF adopted THEN
+        PERFORM roneo.require_adoptable(target, roneo.described_columns(description, columns), columns);
+    ELSE
+        target := roneo.make_table(table_schema, table_name, description,
+            roneo.described_columns(description, columns), with_indexes, true);
+        IF key_columns IS NOT NULL AND NOT roneo.has_arbiter(target, key_columns) THEN
+            EXECUTE format('CREATE UNIQUE INDEX ON %s (%s)', target, roneo.column_list(key_columns));
+        END IF;
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.prepare_target(name, name, jsonb, text[], name[], boolean) IS
+    'Makes the table of a replica with a unique index on its key, or adopts the one that is there.';
+
+CREATE OR REPLACE FUNCTION roneo.register_control(
+    source text, source_table text, dest text, method text, columns text[], filter text, with_indexes boolean,
+    copy_data boolean, refresh_every interval, wish roneo.control_replica, start_value text)
+RETURNS regclass LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    description jsonb := roneo.describe_source(source, source_table, filter);
+    column_here jsonb := roneo.control_column(description, wish.control);
+    facts       jsonb := roneo.control_facts(source, description, wish.control);
+    natural_key name[] := roneo.natural_key(description, columns);
+    place       record;
+    target      record;
+    made        roneo.replica;
+BEGIN
+    SELECT * INTO place FROM roneo.require_dest_name(dest, description);
+    PERFORM roneo.require_columns_exist(columns, description);
+    PERFORM roneo.require_columns_exist(ARRAY[wish.control]::text[], jsonb_set(description, '{relation,columns}',
+        roneo.described_columns(description, columns)));
+    IF method = 'updater' THEN
+        wish.key_columns := coalesce(wish.key_columns, natural_key);
+        PERFORM roneo.require_key(description, wish.key_columns::text[]);
+    ELSIF NOT wish.append_only OR wish.key_columns IS NOT NULL THEN
+        wish.key_columns := coalesce(wish.key_columns, natural_key);
+    END IF;
+    wish.key_is_unique := coalesce(wish.key_columns @> natural_key, true);
+    wish.control_type := column_here ->> 'type_base';
+    wish.reads_xmin := (facts ->> 'xmin')::boolean AND (facts ->> 'plain')::boolean;
+    SELECT * INTO target FROM roneo.prepare_target(place.place_schema, place.place_name, description, columns, wish.key_columns, with_indexes);
+    IF wish.key_columns IS NOT NULL AND NOT roneo.has_arbiter(target.target, wish.key_columns) THEN
+        PERFORM roneo.bad_argument(format('%s has no unique index on (%s)', target.target, roneo.column_list(wish.key_columns)),
+            format('CREATE UNIQUE INDEX ON %s (%s);', target.target, roneo.column_list(wish.key_columns)));
+    END IF;
+    wish := roneo.with_defaults(wish, facts);
+    PERFORM roneo.require_control_arguments(wish, facts, start_value);
+    wish := roneo.first_position(wish, facts, target.target, start_value, target.adopted, copy_data);
+    made := roneo.new_replica(source, description, target.target, method, columns, filter, refresh_every);
+    wish.replica_id := made.replica_id;
+    wish.open_since := '{}';
+    wish.repulling := false;
+    INSERT INTO roneo.control_replica SELECT wish.*;
+    IF copy_data THEN
+        PERFORM roneo.refresh(made.dest, raise_errors => true);
+    END IF;
+    RETURN made.dest;
+END;
+$$;
+COMMENT ON FUNCTION roneo.register_control(text, text, text, text, text[], text, boolean, boolean, interval, roneo.control_replica, text) IS
+    'Registers an inserter or updater, whose own arguments are in wish.';

@@ -1,0 +1,188 @@
+-- How an inserter or updater turns an answer into steps. Both read the same rows; they differ in
+-- what happens to a row whose key is there already.
+
+CREATE OR REPLACE FUNCTION roneo.require_same_source(r roneo.replica, answer jsonb)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    difference text := roneo.identity_warning(r, answer);
+BEGIN
+    IF difference IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO022',
+            MESSAGE = format('the position of %I.%I is of no use: %s', r.dest_schema, r.dest_name, difference),
+            DETAIL  = 'Rows may have been undone there, or come again under other transactions.',
+            HINT    = format('If it is the same data (a promoted standby that had everything, pg_upgrade): SELECT roneo.accept_source(%L). Else that, and then CALL roneo.repull(%L), which makes the copy equal again.',
+                             format('%I.%I', r.dest_schema, r.dest_name), format('%I.%I', r.dest_schema, r.dest_name));
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_same_source(roneo.replica, jsonb) IS
+    'Raises RO022 where the answer came from another cluster, timeline or table than the position.';
+
+CREATE OR REPLACE FUNCTION roneo.require_no_blackout(r roneo.replica, c roneo.control_replica, answer jsonb)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    pause tstzrange := roneo.blackout_at(c, (answer #>> '{before,clock}')::timestamptz);
+BEGIN
+    IF pause IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO020',
+            MESSAGE = format('the clock of %s changes: %I.%I waits until %s', c.control_zone, r.dest_schema, r.dest_name,
+                             to_char(upper(pause) AT TIME ZONE c.control_zone, 'YYYY-MM-DD HH24:MI')),
+            DETAIL  = format('Values of %I have no time zone, and an hour of them is skipped or comes twice.', c.control),
+            HINT    = 'The next refresh after that reads everything. blackout => ''off'' leaves the pause out.';
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_no_blackout(roneo.replica, roneo.control_replica, jsonb) IS
+    'Raises RO020 during the pause around a change of the source''s clock.';
+
+CREATE OR REPLACE FUNCTION roneo.fresh_leaves(c roneo.control_replica, answer jsonb)
+RETURNS oid[] LANGUAGE sql STABLE
+RETURN ARRAY(
+    SELECT n.key::oid
+    FROM jsonb_each(coalesce(answer #> '{inside,leaves}', '{}')) AS n
+    WHERE c.leaves IS NOT NULL AND c.last_value IS NOT NULL
+      AND coalesce(c.leaves -> n.key, 'null') = 'null'
+    ORDER BY 1);
+COMMENT ON FUNCTION roneo.fresh_leaves(roneo.control_replica, jsonb) IS
+    'Leaves that were attached since the last refresh: their rows are older than that, and read whole.';
+
+CREATE OR REPLACE FUNCTION roneo.require_readable_rows(r roneo.replica, c roneo.control_replica, answer jsonb)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    source text := roneo.source_name_of(r);
+    problem text;
+BEGIN
+    IF c.null_control = 'refuse' AND (answer #>> '{inside,nulls}')::boolean THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO023',
+            MESSAGE = format('rows of source table %s have no value in the control column %I', source, c.control),
+            HINT    = 'Create the replica with null_control => ''read'' (they are known by their transaction) or ''ignore''.';
+    END IF;
+    IF c.key_columns IS NULL AND roneo.follows_xmin(c) THEN
+        problem := CASE
+            WHEN (answer #>> '{inside,rewritten}')::boolean
+                THEN format('source table %s was rewritten, and each of its rows has a new transaction', source)
+            WHEN EXISTS (SELECT FROM unnest(roneo.fresh_leaves(c, answer)) AS f WHERE c.leaves ? f::text)
+                THEN format('a partition of source table %s has come back after it was gone', source) END;
+    END IF;
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO021',
+            MESSAGE = problem,
+            DETAIL  = format('%I.%I has no key, and cannot tell which of those rows it has.', r.dest_schema, r.dest_name),
+            HINT    = format('If it has them all: SELECT roneo.accept_source(%L). Else that, and then CALL roneo.repull(%L).',
+                             format('%I.%I', r.dest_schema, r.dest_name), format('%I.%I', r.dest_schema, r.dest_name));
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_readable_rows(roneo.replica, roneo.control_replica, jsonb) IS
+    'Raises RO023 for rows without a control value that are refused, and RO021 where a replica without a key would take rows twice.';
+
+CREATE OR REPLACE FUNCTION roneo.chunk_condition(c roneo.control_replica, answer jsonb)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE WHEN c.repulling AND c.last_value IS NOT NULL THEN concat_ws(' AND ',
+    format('%I <= %s', c.control, roneo.value_literal(c, c.last_value)),
+    format(CASE WHEN c.repull_from IS NOT NULL THEN '%I >= %s' END, c.control, roneo.value_literal(c, c.repull_from)),
+    format(CASE WHEN coalesce(answer #>> '{inside,chunk_to}', c.repull_to) IS NOT NULL THEN '%I < %s' END,
+           c.control, roneo.value_literal(c, coalesce(answer #>> '{inside,chunk_to}', c.repull_to)))) END;
+COMMENT ON FUNCTION roneo.chunk_condition(roneo.control_replica, jsonb) IS
+    'The half-open range that this round of a repull makes equal; NULL without one.';
+
+CREATE OR REPLACE FUNCTION roneo.has_news(c roneo.control_replica, answer jsonb)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN answer #>> '{inside,upto}' IS NOT NULL
+    OR coalesce((answer #>> '{inside,late}')::boolean, false)
+    OR c.null_control = 'read' AND coalesce((answer #>> '{inside,nulls}')::boolean, false)
+    OR cardinality(roneo.fresh_leaves(c, answer)) > 0
+    OR c.repulling
+    OR coalesce((answer #>> '{options,sweep}')::boolean, false)
+    OR roneo.is_swept(c, answer) AND (coalesce((answer #>> '{inside,swept}')::boolean, false)
+                                      OR coalesce((answer #>> '{inside,rewritten}')::boolean, false));
+COMMENT ON FUNCTION roneo.has_news(roneo.control_replica, jsonb) IS 'Whether there is anything to read.';
+
+CREATE OR REPLACE FUNCTION roneo.window_select(r roneo.replica, c roneo.control_replica, answer jsonb)
+RETURNS text LANGUAGE sql STABLE
+RETURN (
+    SELECT CASE WHEN r.filter IS NULL THEN w.condition ELSE format(E'(%s) AND (%s\n)', w.condition, r.filter) END
+    FROM (SELECT roneo.window_condition(c, roneo.is_swept(c, answer), answer #>> '{inside,upto}',
+              roneo.fresh_leaves(c, answer), roneo.chunk_condition(c, answer),
+              roneo.age_of(roneo.answered_xid(answer, 'xmin')),
+              roneo.age_of(roneo.answered_xid(answer, 'xmax'))) AS condition) AS w
+);
+COMMENT ON FUNCTION roneo.window_select(roneo.replica, roneo.control_replica, jsonb) IS
+    'The condition of the rows that this round reads, the filter included.';
+
+CREATE OR REPLACE FUNCTION roneo.read_step(
+    r roneo.replica, answer jsonb, condition text, wanted jsonb, into_schema name, into_name name)
+RETURNS SETOF roneo.step LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT t.*
+    FROM roneo.source AS s
+    CROSS JOIN LATERAL roneo.transfer_step('read new and late rows', r.source_schema, r.source_table, wanted,
+        roneo.local_relation(r.dest) -> 'columns', condition, into_schema, into_name, false, s.source_encoding) AS t
+    WHERE s.source_id = r.source_id;
+END;
+COMMENT ON FUNCTION roneo.read_step(roneo.replica, jsonb, text, jsonb, name, name) IS
+    'The step that reads the rows of a window into the destination or its staging table.';
+
+CREATE OR REPLACE FUNCTION roneo.plan_control(r roneo.replica, c roneo.control_replica, answer jsonb, overwrite boolean)
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wanted    jsonb := roneo.wanted_source_columns(r, answer);
+    columns   name[] := ARRAY(SELECT p.name FROM roneo.pair_columns(wanted, roneo.local_relation(r.dest) -> 'columns') AS p
+                              ORDER BY p."position");
+    condition text;
+    chunk     text := roneo.chunk_condition(c, answer);
+    remove    roneo.step;
+BEGIN
+    PERFORM roneo.require_same_source(r, answer);
+    PERFORM roneo.require_no_blackout(r, c, answer);
+    PERFORM roneo.require_readable_rows(r, c, answer);
+    IF NOT roneo.has_news(c, answer) THEN
+        RETURN;
+    END IF;
+    condition := roneo.window_select(r, c, answer);
+    RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
+    IF chunk IS NOT NULL THEN
+        remove := roneo.dest_step(CASE WHEN c.key_columns IS NULL THEN 1 ELSE 3 END, 'remove the rows of the range that is pulled again',
+            format('DELETE FROM %I.%I WHERE %s', r.dest_schema, r.dest_name, chunk));
+        remove.counts := 'deleted';
+        RETURN NEXT remove;
+    END IF;
+    IF c.key_columns IS NULL THEN
+        RETURN QUERY SELECT * FROM roneo.read_step(r, answer, condition, wanted, r.dest_schema, r.dest_name);
+    ELSE
+        RETURN NEXT roneo.staging_step(r, columns);
+        RETURN QUERY SELECT * FROM roneo.read_step(r, answer, condition, wanted, 'pg_temp', roneo.staging_name(r));
+        RETURN NEXT roneo.put_step(r, c.key_columns, columns, overwrite, CASE WHEN NOT c.key_is_unique THEN c.control END);
+        RETURN NEXT roneo.dest_step(5, 'drop the staging table', format('DROP TABLE pg_temp.%I', roneo.staging_name(r)));
+    END IF;
+    RETURN NEXT roneo.moved_step(r);
+END;
+$$;
+COMMENT ON FUNCTION roneo.plan_control(roneo.replica, roneo.control_replica, jsonb, boolean) IS
+    'Steps of an inserter (overwrite false) or updater: nothing where nothing is new or late; without a key straight into the table, else by way of a staging table.';
+
+CREATE OR REPLACE FUNCTION roneo.finish_control(ended roneo.ended[])
+RETURNS void LANGUAGE sql
+BEGIN ATOMIC
+    UPDATE roneo.control_replica AS c
+    SET (last_value, horizon, window_start, clock, open_since, leaves, swept, swept_at,
+         repull_from, repull_to, repulling, held_by, held_since) =
+        (SELECT p.last_value, p.horizon, p.window_start, p.clock, p.open_since, p.leaves, p.swept, p.swept_at,
+                p.repull_from, p.repull_to, p.repulling, p.held_by, p.held_since
+         FROM roneo.position_after(c, e.answer) AS p)
+    FROM unnest(ended) AS e
+    WHERE e.replica_id = c.replica_id;
+END;
+COMMENT ON FUNCTION roneo.finish_control(roneo.ended[]) IS 'Stores the positions of inserters and updaters.';

@@ -1,0 +1,154 @@
+-- What an inserter or updater asks of its source.
+
+-- Clock, then open transactions, then the snapshot, in this order: with the snapshot first, a
+-- transaction that ends in between would be seen by neither.
+CREATE OR REPLACE FUNCTION roneo.control_before(r roneo.replica, c roneo.control_replica)
+RETURNS text LANGUAGE sql STABLE
+RETURN format($query$SELECT pg_catalog.jsonb_build_object('identity', %s, 'clock', t.clock, 'top', t.top, 'open', o.list)
+FROM (SELECT pg_catalog.clock_timestamp() AS clock, %s AS top OFFSET 0) AS t
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.jsonb_agg(DISTINCT CASE l.locktype WHEN 'virtualxid' THEN l.virtualxid
+                                         ELSE pg_catalog.concat('p/', l.transactionid) END)
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.granted AND t.clock IS NOT NULL
+      AND (l.locktype = 'virtualxid' AND l.pid <> pg_catalog.pg_backend_pid()
+           OR l.locktype = 'transactionid' AND l.pid IS NULL)
+    OFFSET 0) AS o (list)$query$,
+    roneo.identity_query(),
+    CASE roneo.control_class(c.control_type) WHEN 'serial'
+        THEN format('(SELECT pg_catalog.max(%I)::text FROM %s)', c.control, roneo.source_name_of(r))
+        ELSE 'NULL::text' END);
+COMMENT ON FUNCTION roneo.control_before(roneo.replica, roneo.control_replica) IS
+    'The query before the snapshot: identity, the clock or the highest value, and then the open transactions.';
+
+CREATE OR REPLACE FUNCTION roneo.control_leaves(r roneo.replica)
+RETURNS text LANGUAGE sql STABLE
+RETURN format($query$WITH RECURSIVE tree AS (
+        SELECT (%s)::oid AS oid
+        UNION
+        SELECT i.inhrelid FROM tree AS t JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.oid
+    )
+    SELECT pg_catalog.jsonb_object_agg(p.oid, p.relfilenode::bigint)
+    FROM tree AS t JOIN pg_catalog.pg_class AS p ON p.oid = t.oid
+    WHERE p.relkind = 'r'$query$, roneo.source_regclass(r));
+COMMENT ON FUNCTION roneo.control_leaves(roneo.replica) IS 'SQL for the tables that rows come from, with their files.';
+
+CREATE OR REPLACE FUNCTION roneo.upto_query(r roneo.replica, c roneo.control_replica, ready text)
+RETURNS text LANGUAGE sql STABLE
+RETURN format(
+    'coalesce(%s(SELECT %2$I FROM %3$s WHERE %4$s ORDER BY %2$I DESC LIMIT 1))',
+    format(CASE WHEN c.batch_limit IS NOT NULL THEN '(SELECT %1$I FROM %2$s WHERE %3$s ORDER BY %1$I OFFSET %4$s LIMIT 1), ' END,
+           c.control, roneo.source_name_of(r), ready, c.batch_limit - 1),
+    c.control, roneo.source_name_of(r), ready);
+COMMENT ON FUNCTION roneo.upto_query(roneo.replica, roneo.control_replica, text) IS
+    'SQL for the highest value that this round reads: all rows of one value or none, so that a limit cannot cut through ties, and always gets on.';
+
+CREATE OR REPLACE FUNCTION roneo.exists_query(relation text, condition text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN coalesce(format(CASE WHEN condition IS NOT NULL THEN 'EXISTS (SELECT FROM %s WHERE %s)' END, relation, condition), 'false');
+COMMENT ON FUNCTION roneo.exists_query(text, text) IS 'SQL that tells whether there is such a row; false without a condition.';
+
+CREATE OR REPLACE FUNCTION roneo.rewritten_query(r roneo.replica, c roneo.control_replica, m text)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE WHEN c.leaves IS NULL OR c.last_value IS NULL OR NOT roneo.follows_xmin(c) OR c.horizon IS NULL THEN 'false'
+    ELSE format($query$EXISTS (SELECT FROM pg_catalog.jsonb_each_text(leaf.list) AS n
+            JOIN pg_catalog.jsonb_each_text(%L) AS k ON k.key = n.key AND k.value <> n.value)
+        AND EXISTS (SELECT FROM %s WHERE %I <= %s AND pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s)$query$,
+        c.leaves, roneo.source_name_of(r), c.control, roneo.value_literal(c, c.last_value), roneo.age_of(c.horizon), m)
+END;
+COMMENT ON FUNCTION roneo.rewritten_query(roneo.replica, roneo.control_replica, text) IS
+    'SQL that tells whether a table is in a new file, and rows below the position have new transactions: ALTER TABLE does that. VACUUM FULL keeps the transactions.';
+
+-- Who holds rows back: the transaction that the snapshot's xmin names, wherever in the cluster.
+CREATE OR REPLACE FUNCTION roneo.holder_query()
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN $query$(SELECT coalesce(
+        (SELECT pg_catalog.format('prepared transaction %L in database %I', p.gid, p.database)
+         FROM pg_catalog.pg_prepared_xacts AS p WHERE p.transaction = w.xid),
+        (SELECT pg_catalog.format('process %s of role %I in database %I', l.pid, a.usename, a.datname)
+         FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+         WHERE l.locktype = 'transactionid' AND l.granted AND l.transactionid = w.xid LIMIT 1))
+    FROM (SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.xid AS xid) AS w)$query$;
+COMMENT ON FUNCTION roneo.holder_query() IS 'SQL that names the oldest open transaction of the source''s cluster.';
+
+CREATE OR REPLACE FUNCTION roneo.chunk_query(r roneo.replica, c roneo.control_replica)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE WHEN c.repulling AND c.last_value IS NOT NULL THEN format(
+    '(SELECT %1$I::text FROM %2$s WHERE %3$s ORDER BY %1$I OFFSET %4$s LIMIT 1)',
+    c.control, roneo.source_name_of(r),
+    concat_ws(' AND ',
+        format('%I <= %s', c.control, roneo.value_literal(c, c.last_value)),
+        format(CASE WHEN c.repull_from IS NOT NULL THEN '%I > %s' END, c.control, roneo.value_literal(c, c.repull_from)),
+        format(CASE WHEN c.repull_to IS NOT NULL THEN '%I < %s' END, c.control, roneo.value_literal(c, c.repull_to))),
+    coalesce(c.batch_limit, 200000))
+    ELSE 'NULL::text' END;
+COMMENT ON FUNCTION roneo.chunk_query(roneo.replica, roneo.control_replica) IS
+    'SQL for the value before which this chunk of a repull ends; NULL: it is the last one.';
+
+CREATE OR REPLACE FUNCTION roneo.value_warning(c roneo.control_replica, relation text, ready text)
+RETURNS text LANGUAGE sql STABLE
+RETURN format('CASE %s%sEND',
+    format(CASE WHEN c.batch_limit IS NOT NULL THEN
+        'WHEN (SELECT pg_catalog.count(*) > %1$s FROM (SELECT FROM %2$s WHERE %3$s AND %4$I = u.value LIMIT %1$s + 1) AS z) '
+        'THEN pg_catalog.format(''more than batch_limit, %1$s rows, have the value %%s in column %%I'', u.value, %5$L) ' END,
+        c.batch_limit, relation, ready, c.control, c.control),
+    CASE WHEN roneo.control_class(c.control_type) = 'time'
+        THEN format('WHEN u.value > (pg_catalog.now() + interval ''1 day'') AT TIME ZONE %L%s '
+                    'THEN pg_catalog.format(''column %%I has a value far in the future: %%s'', %L, u.value) ', roneo.written_zone(c),
+                    CASE c.control_type WHEN 'timestamp with time zone' THEN ' AT TIME ZONE ''UTC''' END, c.control)
+        ELSE 'WHEN false THEN NULL ' END);
+COMMENT ON FUNCTION roneo.value_warning(roneo.control_replica, text, text) IS
+    'SQL for what to tell a person about the highest value u.value of this round: more rows share it than a batch may have, or it lies in the future.';
+
+CREATE OR REPLACE FUNCTION roneo.control_inside(r roneo.replica, c roneo.control_replica, x text, m text)
+RETURNS text LANGUAGE sql STABLE
+RETURN (
+    SELECT format($query$SELECT pg_catalog.jsonb_build_object(
+    'relation', (%1$s),
+    'snapshot', pg_catalog.pg_current_snapshot()::text,
+    'leaves', leaf.list,
+    'upto', u.value::text,
+    'cut', %2$s,
+    'warning', %3$s,
+    'late', %4$s,
+    'swept', %5$s,
+    'nulls', %6$s,
+    'held_from', %7$s,
+    'holder', %8$s,
+    'rewritten', %9$s,
+    'chunk_to', %10$s)
+FROM (SELECT %11$s AS value OFFSET 0) AS u
+CROSS JOIN (SELECT (%12$s) AS list OFFSET 0) AS leaf$query$,
+        roneo.relation_query(roneo.source_regclass(r)),
+        CASE WHEN c.batch_limit IS NULL THEN 'false' ELSE roneo.exists_query(q.relation, format('%s AND %I > u.value', q.ready, c.control)) END,
+        roneo.value_warning(c, q.relation, q.ready),
+        roneo.exists_query(q.relation, roneo.late_condition(c, false, x, m)),
+        roneo.exists_query(q.relation, CASE WHEN c.sweep_every IS NOT NULL THEN roneo.late_condition(c, true, x, m) END),
+        roneo.exists_query(q.relation, CASE c.null_control WHEN 'read' THEN roneo.null_condition(c, x, m)
+                                                           WHEN 'refuse' THEN format('%I IS NULL', c.control) END),
+        CASE WHEN roneo.ready_condition(c, x, m) IS NULL THEN 'NULL::text'
+             ELSE format('(SELECT %1$I::text FROM %2$s WHERE %3$s ORDER BY %1$I LIMIT 1)', c.control, q.relation,
+                 concat_ws(' AND ', format('%I IS NOT NULL', c.control),
+                     format(CASE WHEN c.window_start IS NOT NULL THEN '%I >= %s' END, c.control, roneo.value_literal(c, c.window_start)),
+                     roneo.held_condition(x, m))) END,
+        CASE WHEN roneo.ready_condition(c, x, m) IS NULL THEN 'NULL::text' ELSE roneo.holder_query() END,
+        roneo.rewritten_query(r, c, m),
+        roneo.chunk_query(r, c),
+        roneo.upto_query(r, c, q.ready),
+        roneo.control_leaves(r))
+    FROM (SELECT roneo.source_name_of(r) AS relation,
+                 concat_ws(' AND ', roneo.new_condition(c, NULL, x, m),
+                           roneo.bound_condition(c, roneo.source_name_of(r))) AS ready) AS q
+);
+COMMENT ON FUNCTION roneo.control_inside(roneo.replica, roneo.control_replica, text, text) IS
+    'The query inside the snapshot: how far there is something to read, and whether anything is late, held, or without a value.';
+
+CREATE OR REPLACE FUNCTION roneo.control_probe(r roneo.replica, c roneo.control_replica)
+RETURNS roneo.probe LANGUAGE sql STABLE
+RETURN ROW(
+    roneo.control_before(r, c),
+    CASE WHEN r.source_lockable THEN format('LOCK TABLE %s IN ACCESS SHARE MODE', roneo.source_name_of(r)) END,
+    roneo.control_inside(r, c, roneo.age_of_snapshot('xmin'), roneo.age_of_snapshot('xmax'))
+)::roneo.probe;
+COMMENT ON FUNCTION roneo.control_probe(roneo.replica, roneo.control_replica) IS
+    'What a method that follows a control column asks of the source.';
