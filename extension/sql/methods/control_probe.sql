@@ -28,7 +28,7 @@ RETURN format($query$WITH RECURSIVE tree AS (
         UNION
         SELECT i.inhrelid FROM tree AS t JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.oid
     )
-    SELECT pg_catalog.jsonb_object_agg(p.oid, p.relfilenode::bigint)
+    SELECT coalesce(pg_catalog.jsonb_object_agg(p.oid, p.relfilenode::bigint), '{}')
     FROM tree AS t JOIN pg_catalog.pg_class AS p ON p.oid = t.oid
     WHERE p.relkind = 'r'$query$, roneo.source_regclass(r));
 COMMENT ON FUNCTION roneo.control_leaves(roneo.replica) IS 'SQL for the tables that rows come from, with their files.';

@@ -70,11 +70,11 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION roneo.blackout_hours(text) IS 'The local hours of a blackout: 00:30 to 02:30, or those given.';
 
-CREATE OR REPLACE FUNCTION roneo.blackout_at(c roneo.control_replica, at timestamptz)
+CREATE OR REPLACE FUNCTION roneo.blackout_at(c roneo.control_replica, moment timestamptz)
 RETURNS tstzrange LANGUAGE sql STABLE
 RETURN (
     SELECT w.pause
-    FROM roneo.zone_changes(c.control_zone, at) AS z
+    FROM roneo.zone_changes(c.control_zone, moment) AS z
     CROSS JOIN roneo.blackout_hours(c.blackout) AS h
     CROSS JOIN LATERAL (SELECT (z.at AT TIME ZONE c.control_zone)::date AS day, greatest(z.shift, -z.shift) AS width) AS d
     CROSS JOIN LATERAL (SELECT tstzrange(
@@ -82,7 +82,7 @@ RETURN (
         greatest((d.day + h.closes) AT TIME ZONE c.control_zone, z.at + d.width)) AS pause) AS w
     WHERE c.blackout <> 'off'
       AND (c.control_type = 'timestamp without time zone' OR c.blackout <> 'auto')
-      AND w.pause @> at
+      AND w.pause @> moment
     LIMIT 1
 );
 COMMENT ON FUNCTION roneo.blackout_at(roneo.control_replica, timestamptz) IS
