@@ -155,10 +155,12 @@ BEGIN
     END IF;
     PERFORM roneo.require_not_itself(description, place_schema, place_name);
     IF EXISTS (SELECT FROM roneo.replica AS r
-               WHERE r.dest = to_regclass(format('%I.%I', place_schema, place_name))) THEN
+               WHERE r.dest = to_regclass(format('%I.%I', place_schema, place_name)))
+       OR EXISTS (SELECT FROM roneo.snapshot_replica AS m
+                  WHERE m.table_schema = place_schema AND place_name IN (m.first_table, m.second_table)) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'RO005',
-            MESSAGE = format('%I.%I is a replica already', place_schema, place_name),
+            MESSAGE = format('%I.%I is a replica already, or a table behind one', place_schema, place_name),
             HINT    = 'Drop that one first with roneo.drop_replica, or name another dest.';
     END IF;
 END;
