@@ -37,7 +37,7 @@ SELECT is_empty($$ SELECT oid::regprocedure FROM own_function
 
 SELECT is_empty($$ SELECT oid::regprocedure FROM own_function
                    WHERE prokind = 'p' AND proconfig IS NULL
-                     AND obj_description(oid, 'pg_proc') !~* 'commit' $$,
+                     AND coalesce(obj_description(oid, 'pg_proc'), '') !~* 'commit' $$,
     'a procedure without a fixed path says that it commits');
 
 SELECT is_empty($$ SELECT oid::regprocedure FROM own_function
