@@ -116,6 +116,7 @@ BEGIN
     ended.rows_received := roneo.counted(result, 'inserted', 'received');
     ended.warning       := roneo.identity_warning(r, answer);
     IF ended.run_id IS NULL THEN
+        PERFORM roneo.abandon_runs(r.replica_id);
         ended.run_id := roneo.new_run(r, answer ->> 'hand', ended.started_at, result ->> 'runner');
     END IF;
     UPDATE roneo.run SET
@@ -160,6 +161,18 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION roneo.new_run(roneo.replica, text, timestamptz, text) IS
     'A new row of the history, running.';
+
+CREATE OR REPLACE FUNCTION roneo.abandon_runs(id integer)
+RETURNS void LANGUAGE sql
+BEGIN ATOMIC
+    UPDATE roneo.run SET
+        outcome  = 'abandoned',
+        ended_at = clock_timestamp(),
+        message  = 'its hand was killed or lost the destination; nothing of it was committed'
+    WHERE replica_id = id AND outcome = 'running';
+END;
+COMMENT ON FUNCTION roneo.abandon_runs(integer) IS
+    'Ends the runs of a replica that are recorded as running. To be called by who holds its lock: whoever wrote them is gone.';
 
 CREATE OR REPLACE FUNCTION roneo.forget_old_runs(id integer)
 RETURNS void LANGUAGE sql
@@ -249,12 +262,8 @@ DECLARE
     r roneo.replica;
 BEGIN
     SELECT known.* INTO r FROM roneo.replica AS known WHERE known.dest = record_start.dest;
-    -- The caller holds the lock in another transaction; so whoever wrote these rows is gone.
-    UPDATE roneo.run AS u SET
-        outcome  = 'abandoned',
-        ended_at = clock_timestamp(),
-        message  = 'its hand was killed or lost the destination; nothing of it was committed'
-    WHERE u.replica_id = r.replica_id AND u.outcome = 'running';
+    -- The caller holds the lock in another transaction.
+    PERFORM roneo.abandon_runs(r.replica_id);
     RETURN roneo.new_run(r, 'runner', clock_timestamp(), runner);
 END;
 $$;
