@@ -27,6 +27,28 @@ RETURN format(E'SELECT pg_catalog.count(*) FROM (SELECT FROM %I.%I WHERE (%s\n) 
 COMMENT ON FUNCTION roneo.filter_query(text, text, text) IS
     'A query on the source that fails where the filter does not fit the table, and reads no row.';
 
+CREATE OR REPLACE FUNCTION roneo.find_over_link(link text, source_name text, source_table text)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    problem text;
+BEGIN
+    RETURN roneo.ask_link(link, roneo.describe_by_name_query(source_table))::jsonb;
+EXCEPTION WHEN insufficient_privilege THEN
+    GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;
+    RAISE EXCEPTION USING
+        ERRCODE = 'RO009',
+        MESSAGE = format('%s of source %s may not be looked at', source_table, quote_ident(source_name)),
+        DETAIL  = problem,
+        HINT    = format('On the source: GRANT USAGE ON SCHEMA %I TO %I;',
+                         (roneo.parse_name(source_table, NULL)).schema,
+                         roneo.ask_link(link, 'SELECT current_user'));
+END;
+$$;
+COMMENT ON FUNCTION roneo.find_over_link(text, text, text) IS
+    'Finds a table of the source by its name; raises RO009 where its schema is closed.';
+
 CREATE OR REPLACE FUNCTION roneo.describe_source(source_name text, source_table text, filter text)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -39,7 +61,7 @@ BEGIN
     PERFORM roneo.parse_name(source_table, NULL);
     link := roneo.open_link(source_name);
     BEGIN
-        named := roneo.ask_link(link, roneo.describe_by_name_query(source_table))::jsonb;
+        named := roneo.find_over_link(link, source_name, source_table);
         PERFORM roneo.tell_link(link, roneo.source_opening());
         description := named || coalesce(roneo.ask_link(link,
             roneo.describe_query((named ->> 'oid')::oid))::jsonb, '{}');
