@@ -20,9 +20,10 @@ RETURN format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s), ''indexe
 COMMENT ON FUNCTION roneo.describe_query(oid) IS
     'A query on the source that describes a table: columns, indexes, and where it is.';
 
+-- Twice, between different words: what leaves its parentheses to come back, a) OR (b, fails.
 CREATE OR REPLACE FUNCTION roneo.filter_query(source_schema text, source_table text, filter text)
 RETURNS text LANGUAGE sql IMMUTABLE
-RETURN format(E'SELECT pg_catalog.count(*) FROM (SELECT FROM %I.%I WHERE (%s\n) LIMIT 0) AS tried',
+RETURN format(E'SELECT pg_catalog.count(*) FROM (SELECT FROM %1$I.%2$I WHERE (%3$s\n) AND CASE WHEN %3$s\n THEN true END LIMIT 0) AS tried',
               source_schema, source_table, filter);
 COMMENT ON FUNCTION roneo.filter_query(text, text, text) IS
     'A query on the source that fails where the filter does not fit the table, and reads no row.';
