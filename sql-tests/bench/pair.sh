@@ -94,6 +94,16 @@ install_roneo() {
         -c "SELECT FROM roneo.create_source('here', '$source_conninfo')"
 }
 
+# In a database of its own. Sets mimeo_conninfo.
+install_mimeo() {
+    admin "host=$work/dest/socket dbname=postgres" -c 'CREATE DATABASE mimeo'
+    mimeo_conninfo=${dest_conninfo/dbname=bench/dbname=mimeo}
+    admin "$mimeo_conninfo" -c 'CREATE EXTENSION dblink' -c 'CREATE SCHEMA mimeo' \
+        -c 'CREATE EXTENSION mimeo SCHEMA mimeo' -c 'CREATE SCHEMA app' \
+        -c "INSERT INTO mimeo.dblink_mapping_mimeo (data_source, username)
+            VALUES ('${source_conninfo% user=*}', 'postgres')"
+}
+
 checkpoint() {
     on_source -c CHECKPOINT &
     on_dest -c CHECKPOINT
