@@ -83,6 +83,8 @@ RETURN jsonb_build_object(
     'system_identifier', answer #> '{before,identity,system_identifier}',
     'timeline',          answer #> '{before,identity,timeline}',
     'version',           answer #> '{before,identity,version}',
+    'in_recovery',       answer #> '{before,identity,in_recovery}',
+    'lsn',               answer #> '{before,identity,lsn}',
     'table',             answer #> '{inside,relation,oid}');
 COMMENT ON FUNCTION roneo.identity_of(jsonb) IS 'Which cluster and table an answer came from.';
 
@@ -95,6 +97,11 @@ RETURN CASE
     WHEN r.identity -> 'timeline' <> roneo.identity_of(answer) -> 'timeline'
         THEN format('the source has been promoted or restored since the last refresh: timeline %s was %s',
                     roneo.identity_of(answer) ->> 'timeline', r.identity ->> 'timeline')
+    -- Two standbys need not be equally far.
+    WHEN r.identity ->> 'in_recovery' = 'false' AND answer #>> '{before,identity,in_recovery}' = 'false'
+         AND (r.identity ->> 'lsn')::pg_lsn > (answer #>> '{before,identity,lsn}')::pg_lsn
+        THEN format('the source has gone back in time since the last refresh: its log is at %s and was at %s',
+                    answer #>> '{before,identity,lsn}', r.identity ->> 'lsn')
     WHEN r.identity -> 'table' <> roneo.identity_of(answer) -> 'table'
         THEN format('source table %I.%I has been dropped and made again since the last refresh',
                     r.source_schema, r.source_table)
