@@ -32,22 +32,22 @@ SELECT is_empty($$ SELECT oid::regprocedure FROM own_function
 
 SELECT is_empty($$ SELECT oid::regprocedure FROM own_function
                    WHERE lanname = 'plpgsql' AND prokind <> 'p'
-                     AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false) $$,
+                     AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig) IS NOT TRUE $$,
     'each PL/pgSQL function fixes its path');
 
 SELECT is_empty($$ SELECT oid::regprocedure FROM own_function
                    WHERE prokind = 'p' AND proconfig IS NULL
-                     AND obj_description(oid, 'pg_proc') !~* 'commit' $$,
+                     AND coalesce(obj_description(oid, 'pg_proc'), '') !~* 'commit' $$,
     'a procedure without a fixed path says that it commits');
 
 SELECT is_empty($$ SELECT oid::regprocedure FROM own_function
                    WHERE lanname = 'sql' AND prosqlbody IS NULL
-                     AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false) $$,
+                     AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig) IS NOT TRUE $$,
     'each SQL function is parsed when it is made, or fixes its path');
 
 SELECT is_empty($$ SELECT oid::regprocedure FROM own_function
                    WHERE prosecdef
-                     AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false) $$,
+                     AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig) IS NOT TRUE $$,
     'each function that lends its owner''s rights fixes its path');
 
 SELECT is_empty($$ SELECT oid::regprocedure FROM own_function
@@ -122,7 +122,8 @@ SELECT is_empty($$ SELECT f.oid::regprocedure
 SELECT isnt(:'reference'::text, '', 'extension/README.md is there');
 
 SELECT is_empty(format($$ SELECT DISTINCT code FROM used_code
-                          EXCEPT SELECT m[1] FROM regexp_matches(%L, '\m(RO[0-9A-Z]{3})\M', 'g') AS m $$,
+                          EXCEPT
+                          SELECT m[1] FROM regexp_matches(%L, '\m(RO[0-9A-Z]{3})\M', 'g') AS m $$,
                     :'reference'),
     'and lists each code that a function uses');
 

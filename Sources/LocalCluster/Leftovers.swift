@@ -13,6 +13,7 @@ final class Leftovers: Sendable {
     private struct Site: Sendable {
         let stop: [String]
         let account: Account
+        let guardian: Guardian?
     }
 
     private let sites = Mutex<[String: Site]>([:])
@@ -23,7 +24,12 @@ final class Leftovers: Sendable {
 
     /// Remembers a folder, and how to stop the server in it.
     func expect(_ directory: String, stop: [String], _ account: Account) {
-        sites.withLock { $0[directory] = Site(stop: stop, account: account) }
+        // Once more for the case that this process is killed.
+        let script = "cd \"$0\" && \"$@\"; cd / && rm -rf -- \"$0\""
+        let guardian = Guardian(then: ["sh", "-c", script, directory] + account.prefix + stop)
+        sites.withLock {
+            $0[directory] = Site(stop: stop, account: account, guardian: guardian)
+        }
     }
 
     /// Stops the server and deletes the folder, if that has not been done.
@@ -32,6 +38,7 @@ final class Leftovers: Sendable {
         // Where no server runs this fails, and that is as good.
         _ = try? Program.run(site.stop, in: directory, as: site.account)
         _ = try? Program.run(["rm", "-rf", "--", directory], in: "/")
+        site.guardian?.dismiss()
     }
 
     private func removeAll() {

@@ -45,8 +45,10 @@ package struct Program {
         )
     }
 
-    private static func spawn(
-        _ command: [String], _ input: Int32, _ output: Int32
+    /// Starts a program without waiting for it.
+    /// - Parameter inOwnGroup: out of reach of the terminal's ^C.
+    static func spawn(
+        _ command: [String], _ input: Int32, _ output: Int32, inOwnGroup: Bool = false
     ) throws(ClusterError) -> pid_t {
         #if canImport(Darwin)
             var files: posix_spawn_file_actions_t?
@@ -70,8 +72,9 @@ package struct Program {
         sigfillset(&all)
         posix_spawnattr_setsigmask(&attributes, &none)
         posix_spawnattr_setsigdefault(&attributes, &all)
+        let group = inOwnGroup ? POSIX_SPAWN_SETPGROUP : 0
         posix_spawnattr_setflags(
-            &attributes, Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSIGDEF))
+            &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | group))
         var arguments = command.map { strdup($0) } + [nil]
         var environment = environmentForServers().map { strdup($0) } + [nil]
         defer {

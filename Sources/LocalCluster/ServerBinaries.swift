@@ -20,15 +20,24 @@ public struct ServerBinaries: Equatable, Sendable {
         if let wanted = getenv("RONEO_BINDIR") {
             let directory = String(cString: wanted)
             guard let found = ServerBinaries(in: directory) else {
-                throw ClusterError("RONEO_BINDIR is \(directory), where no initdb and postgres are")
+                throw ClusterError(
+                    "RONEO_BINDIR is \(directory), where no initdb, postgres and pg_ctl are")
             }
             return found
         }
-        let usual = usualPlaces().compactMap(ServerBinaries.init(in:))
-        let candidates =
-            [namedByPgConfig()].compactMap { $0 }
-            + usual.sorted { $0.majorVersion > $1.majorVersion }
-        if let found = candidates.first(where: { $0.majorVersion >= oldestMajor }) { return found }
+        let configured = namedByPgConfig().map { [$0] } ?? []
+        return try newest(of: usualPlaces(), preferring: configured)
+    }
+
+    static func newest(
+        of places: [String], preferring preferred: [ServerBinaries] = []
+    )
+        throws(ClusterError) -> ServerBinaries
+    {
+        if let found = preferred.first(where: { $0.majorVersion >= oldestMajor }) { return found }
+        let found = places.compactMap(ServerBinaries.init(in:))
+            .max { $0.majorVersion < $1.majorVersion }
+        if let found, found.majorVersion >= oldestMajor { return found }
         throw ClusterError(
             """
             no PostgreSQL server programs (initdb, postgres, pg_ctl) of version \(oldestMajor) or \

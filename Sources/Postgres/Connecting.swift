@@ -36,8 +36,7 @@ struct Connecting {
             guard error == .timeLimit else { throw .cancelled }
             throw PostgresError(
                 origin: .connecting, severity: "FATAL",
-                message: "no connection within \(timeout?.components.seconds ?? 0) s"
-                    + place(of: pointer))
+                message: "no connection within \(timeout ?? .zero)\(place(of: pointer))")
         }
         guard PQstatus(pointer) == CONNECTION_OK else {
             throw PostgresError(connection: pointer, origin: .connecting)

@@ -65,19 +65,19 @@ public final class Connection {
     /// they say otherwise); the last result is returned, and the first error is thrown.
     /// - Parameters:
     ///   - timeLimit: cancels the statement and throws when it is over.
-    ///   - heedsCancel: false for what must run after a cancel, such as ROLLBACK.
+    ///   - heedsCancel: false for what must run after a cancel, such as ROLLBACK, and for COMMIT,
+    ///     of which nobody could tell otherwise whether it took place.
     @discardableResult
     public func execute(
         _ sql: SQL, timeLimit: Duration? = nil, heedsCancel: Bool = true
-    )
-        throws(PostgresError) -> QueryResult
-    {
+    ) throws(PostgresError) -> QueryResult {
+        let deadline = Deadline.after(timeLimit)
         let token = heedsCancel ? cancelToken : nil
         if token?.isFired == true { throw .cancelled }
         try send(sql)
         var last: ResultHandle?
         do {
-            while let result = try nextResult(until: .after(timeLimit), token: token) {
+            while let result = try nextResult(until: deadline, token: token) {
                 if let error = error(of: result) {
                     _ = settle(cancelling: false)
                     throw error
@@ -91,10 +91,11 @@ public final class Connection {
             _ = settle(cancelling: true)
             throw error as? Interruption == .timeLimit ? .timeLimit(timeLimit) : .cancelled
         }
-        guard phase == .idle, let last else {
+        guard phase == .idle else {
             _ = settle(cancelling: true)
             throw PostgresError(origin: .local, message: "COPY needs both of its ends: CopyRelay")
         }
+        guard let last else { throw .lost }
         return QueryResult(handle: last)
     }
 
@@ -150,10 +151,7 @@ extension Connection {
 extension Connection {
     /// For the calls of libpq; not to be kept.
     func pointer() throws(PostgresError) -> OpaquePointer {
-        guard let handle else {
-            throw PostgresError(
-                origin: .connectionLost, severity: "FATAL", message: "the connection is closed")
-        }
+        guard let handle else { throw .lost }
         return handle.pointer
     }
 
@@ -219,9 +217,10 @@ extension Connection {
     /// Takes in what has arrived, without waiting; false when the connection is lost.
     func takeInput() -> Bool {
         guard let pointer = handle?.pointer, PQconsumeInput(pointer) == 1 else { return false }
-        // Under TLS a record that did not fit at once waits in OpenSSL, where poll() does not see
-        // it.
-        return PQsslInUse(pointer) == 0 || PQconsumeInput(pointer) == 1
+        // What was encrypted and did not fit at once waits in OpenSSL or GSSAPI, where poll() does
+        // not see it.
+        let isPlain = PQsslInUse(pointer) == 0 && PQgssEncInUse(pointer) == 0
+        return isPlain || PQconsumeInput(pointer) == 1
     }
 
     /// The end of COPY OUT was seen: its result comes next.
@@ -292,10 +291,13 @@ extension Connection {
 }
 
 extension PostgresError {
+    static let lost = PostgresError(
+        origin: .connectionLost, severity: "FATAL", message: "the connection is closed")
+
     fileprivate static func timeLimit(_ limit: Duration?) -> PostgresError {
         PostgresError(
             origin: .timeLimit, sqlState: SQLState.queryCanceled,
-            message: "no answer within \(limit?.components.seconds ?? 0) s")
+            message: "no answer within \(limit ?? .zero)")
     }
 }
 

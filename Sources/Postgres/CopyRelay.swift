@@ -257,8 +257,3 @@ private struct CopyChunk {
 
     func deallocate() { memory.deallocate() }
 }
-
-extension PostgresError {
-    fileprivate static let lost = PostgresError(
-        origin: .connectionLost, severity: "FATAL", message: "the connection was lost")
-}

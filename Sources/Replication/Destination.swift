@@ -20,7 +20,8 @@ public struct Destination: Sendable {
         knownVersions.map { $0 + "x" }.joined(separator: ", ")
     }
 
-    /// A connection that hears nothing but errors: what a server sends during a COPY is one.
+    /// A connection that hears nothing but errors, so that what a server sends during a COPY is
+    /// one, and that writes, whatever a database's or a role's defaults are.
     func connect(
         applicationName: String, cancel: CancelToken?
     ) throws(RunError) -> Connection {
@@ -29,7 +30,11 @@ public struct Destination: Sendable {
                 conninfo: conninfo, applicationName: applicationName,
                 options: options.merging(["client_encoding": "UTF8"]) { given, _ in given },
                 cancel: cancel, connectTimeout: .seconds(30))
-            try connection.execute("SET client_min_messages = error")
+            try connection.execute(
+                """
+                SET client_min_messages = error; SET default_transaction_read_only = off; \
+                SET default_transaction_isolation = 'read committed'
+                """)
             return connection
         } catch {
             throw RunError(destination: error)

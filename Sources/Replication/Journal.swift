@@ -63,8 +63,14 @@ final class Journal: Sendable {
                 open.close()
             }
         }
-        let new = try destination.connect(
-            applicationName: runner.applicationName(for: "journal"), cancel: nil)
+        let new: Connection
+        do throws(RunError) {
+            new = try destination.connect(
+                applicationName: runner.applicationName(for: "journal"), cancel: nil)
+        } catch {
+            // The job's own connection may still be there: this is one replica's failure.
+            throw error.failure
+        }
         connection = new
         return try new.execute(sql, timeLimit: patience).value
     }

@@ -47,7 +47,7 @@ struct RefreshRound {
     mutating func begin() throws {
         destination = try worker.destination(for: dest)
         backend = destination.backendPID
-        try destination.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        try destination.execute("BEGIN")
         let begun = try destination.execute(
             "SELECT * FROM roneo.begin_refresh(ARRAY[\(dest)::regclass])")
         guard !begun.isEmpty else {

@@ -67,6 +67,8 @@ public struct RefreshRun: Sendable {
                         try await onOwnThread(cancel: cancel) { _ in
                             let worker = Worker(context)
                             defer { worker.close() }
+                            // A server without room for one more leaves the work to the others.
+                            guard (try? worker.destination(for: "helper")) != nil else { return }
                             try work(worker, board)
                         }
                     }

@@ -1,7 +1,8 @@
-import LocalCluster
 import Postgres
 import TestSupport
 import Testing
+
+@testable import LocalCluster
 
 #if canImport(Glibc)
     import Glibc
@@ -52,6 +53,14 @@ import Testing
             #expect(try cluster.psql("SELECT 1") == "1")
         }
         #expect(access(directory, F_OK) != 0)
+    }
+
+    @Test func missingProgramsAreAnErrorThatSaysWhatToInstall() throws {
+        let error = #expect(throws: ClusterError.self) {
+            try ServerBinaries.newest(of: ["/no/such/folder", "/tmp"])
+        }
+        #expect(error?.description.contains("apt install postgresql") == true)
+        #expect(ServerBinaries(in: TestClusters.source.binaries.directory) != nil)
     }
 
     @Test func aSettingThatServersRefuseIsAnErrorThatQuotesThem() {

@@ -107,6 +107,48 @@ import Testing
         try await expectUnharmed(stage)
     }
 
+    @Test func aDeadlockIsTriedAgain() throws {
+        let stage = try Stage()
+        try stage.makeSlowReplica()
+        try stage.makeFast()
+        // A sequence counts the attempts: a rollback does not take it back.
+        try stage.dest.execute(
+            """
+            CREATE SEQUENCE attempts; \
+            CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN \
+            IF nextval('public.attempts') < 3 THEN RAISE EXCEPTION USING ERRCODE = '40P01'; END IF; \
+            RETURN NULL; END$$; \
+            CREATE TRIGGER stumble AFTER INSERT ON slow EXECUTE FUNCTION stumble()
+            """)
+        let ended = try stage.run("refresh", "slow")
+        #expect(ended.status == 0, "\(ended)")
+        #expect(ended.errors.isEmpty)
+        #expect(try stage.rows() == "1 new, 2 new, 3 new")
+        #expect(
+            try stage.value(
+                "SELECT string_agg(outcome, ',' ORDER BY run_id) FROM roneo.run WHERE hand = 'runner'"
+            )
+                == "failed,failed,ok")
+    }
+
+    @Test func bothServersShowWhoIsWorkingOnWhat() async throws {
+        let stage = try Stage()
+        try stage.makeSlowReplica()
+        let process = try await stage.startSlowRefresh()
+        for connection in [stage.source, stage.dest] {
+            let name =
+                try connection.execute(
+                    """
+                    SELECT application_name FROM pg_stat_activity \
+                    WHERE datname = current_database() AND query LIKE 'COPY %' AND state = 'active'
+                    """
+                ).value ?? ""
+            #expect(name.hasPrefix("roneo ") && name.hasSuffix("slow"), "\(name)")
+        }
+        process.send(SIGTERM)
+        #expect(process.wait().status == 143)
+    }
+
     @Test func twoRefreshesAtOnceAreOne() async throws {
         let stage = try Stage()
         try stage.makeSlowReplica()

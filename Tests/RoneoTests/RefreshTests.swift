@@ -101,6 +101,40 @@ import Testing
         #expect(try stage.value("SELECT to_regclass('on_it')") == nil)
     }
 
+    /// Triggers that wait for the COMMIT among them.
+    @Test func nothingRunsWithMoreRightsThanTheOwner() throws {
+        let stage = try Stage()
+        try stage.makeReplica(method: "plain", rows: 1)
+        let owner = "owner_of_\(stage.pair.name)"
+        try stage.dest.execute(
+            SQL(
+                verbatim: """
+                    CREATE ROLE \(owner);
+                    CREATE TABLE seen (place text, who name DEFAULT current_user);
+                    CREATE TABLE more (id int);
+                    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql
+                        AS 'BEGIN INSERT INTO public.seen VALUES (tg_name); RETURN NULL; END';
+                    CREATE FUNCTION add() RETURNS trigger LANGUAGE plpgsql
+                        AS 'BEGIN SET CONSTRAINTS ALL DEFERRED; INSERT INTO public.more VALUES (1);
+                            RETURN NULL; END';
+                    CREATE CONSTRAINT TRIGGER at_checks AFTER INSERT ON t
+                        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note();
+                    CREATE CONSTRAINT TRIGGER at_checks_too AFTER INSERT ON t
+                        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION add();
+                    CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON more
+                        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note();
+                    CREATE TRIGGER at_once AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note();
+                    ALTER TABLE t OWNER TO \(owner);
+                    ALTER TABLE seen OWNER TO \(owner);
+                    ALTER TABLE more OWNER TO \(owner)
+                    """))
+        let ended = try stage.run("refresh", "t")
+        #expect(ended.status == 0, "\(ended)")
+        #expect(
+            try stage.value("SELECT string_agg(place || ' ' || who, ', ' ORDER BY place) FROM seen")
+                == "at_checks \(owner), at_commit \(owner), at_once \(owner)")
+    }
+
     @Test func aSourceThatIsAwayIsTriedLater() throws {
         let stage = try Stage()
         try stage.makeReplica()

@@ -40,7 +40,7 @@ FROM pg_temp.step('arrays', NULL);
 SELECT is(copy_format, 'text', 'and so does what must be re-encoded')
 FROM pg_temp.step('T.x \', NULL, 'LATIN1');
 
-SELECT is(roneo.copy_out(s), format('COPY (%s) TO STDOUT (FORMAT binary)', s.statement),
+SELECT is(roneo.copy_out(s, NULL), format('COPY (%s) TO STDOUT (FORMAT binary)', s.statement),
     'the source sends what the step selects')
 FROM pg_temp.step('T.x \', NULL) AS s;
 SELECT is(roneo.copy_in(s, NULL),
@@ -50,6 +50,9 @@ FROM pg_temp.step('T.x \', NULL) AS s;
 SELECT is(roneo.copy_in(s, 'LATIN1'),
     'COPY app."copy of it" (id, moods) FROM STDIN (FORMAT text, FREEZE true, ENCODING ''LATIN1'')',
     'text comes in the encoding that the source really has')
+FROM pg_temp.step('arrays', NULL, 'LATIN1') AS s;
+SELECT matches(roneo.copy_out(s, 'LATIN1'), $$TO STDOUT \(FORMAT text, ENCODING 'LATIN1'\)$$,
+    'and leaves in it, for a SQL_ASCII server lets no bytes out that its client could not read')
 FROM pg_temp.step('arrays', NULL, 'LATIN1') AS s;
 SELECT is(ARRAY[s.statement, s.into_list, s.into_types, roneo.copy_in(s, NULL)],
     ARRAY['SELECT FROM "Odd %".nothing', '', 'nothing boolean',

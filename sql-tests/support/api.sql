@@ -17,7 +17,8 @@ signature AS (
     JOIN own_function AS o ON o.oid = p.oid
     LEFT JOIN LATERAL (
         SELECT n.place, format('%s %s%s', p.proargnames[n.place],
-                   format_type(coalesce(p.proallargtypes[n.place], p.proargtypes[n.place - 1]), NULL),
+                   format_type(coalesce(p.proallargtypes[n.place], p.proargtypes[n.place - 1]),
+                       NULL),
                    ' DEFAULT ' || pg_get_function_arg_default(p.oid, n.place)) AS argument
         FROM generate_series(1, p.pronargs) AS n(place)
     ) AS a ON true
@@ -33,7 +34,8 @@ SELECT format('%s: %s %s', caller, CASE prokind WHEN 'p' THEN 'procedure' ELSE '
 FROM signature
 WHERE argument IS NOT NULL
 UNION ALL
-SELECT format('people: %s %s', CASE c.relkind WHEN 'v' THEN 'view' WHEN 'c' THEN 'type' ELSE 'table' END, c.oid::regclass),
+SELECT format('people: %s %s',
+           CASE c.relkind WHEN 'v' THEN 'view' WHEN 'c' THEN 'type' ELSE 'table' END, c.oid::regclass),
        '', a.attnum, format('%s %s', a.attname, format_type(a.atttypid, a.atttypmod))
 FROM pg_class AS c
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

@@ -6,6 +6,9 @@
 # of its own. Nothing is installed on the machine, nobody needs to be root, and any number of
 # checkouts can be tested at a time. (extension_control_path does the same from PostgreSQL 18 on.)
 
+# runuser is among the administrator's programs.
+PATH=$PATH:/usr/sbin:/sbin
+
 say() { printf '# %s\n' "$*" >&2; }
 
 die() {
@@ -13,17 +16,24 @@ die() {
     exit 1
 }
 
-# The pg_config whose bindir has a server, the user's own choice first.
-find_pg_config() {
+# The pg_config whose bindir has a server, the user's own choice first, then the newest; nothing
+# where there is no server.
+server_pg_config() {
     local candidate
     for candidate in "${PG_CONFIG:-pg_config}" \
-        $(printf '%s\n' /usr/lib/postgresql/*/bin/pg_config /usr/pgsql-*/bin/pg_config | sort -rV); do
+        $(find /usr/lib/postgresql/*/bin /usr/pgsql-*/bin -name pg_config 2>/dev/null | sort -rV); do
         if [ -x "$("$candidate" --bindir 2>/dev/null)/initdb" ]; then
             printf '%s\n' "$candidate"
             return
         fi
     done
-    die "no PostgreSQL server found; 'make bootstrap' installs one, or set PG_CONFIG"
+}
+
+find_pg_config() {
+    local found
+    found=$(server_pg_config)
+    [ -n "$found" ] || die "no PostgreSQL server found; 'make bootstrap' installs one, or set PG_CONFIG"
+    printf '%s\n' "$found"
 }
 
 # The server refuses to be root, so root lends itself to the user postgres.
@@ -57,7 +67,11 @@ stage_server() {
     link_entries "$sharedir/extension" "$stage$sharedir/extension"
     # Whatever roneo the machine has is not the one under test.
     rm -f "$stage$sharedir/extension"/roneo.control "$stage$sharedir/extension"/roneo--*
-    [ -e "$stage$pkglibdir" ] || { mkdir -p "$(dirname "$stage$pkglibdir")" && ln -s "$pkglibdir" "$stage$pkglibdir"; }
+    # On some systems the libraries are below the share directory, and linked already.
+    if [ ! -e "$stage$pkglibdir" ]; then
+        mkdir -p "$(dirname "$stage$pkglibdir")"
+        ln -s "$pkglibdir" "$stage$pkglibdir"
+    fi
     server_bin=$stage$bindir
 }
 
@@ -73,7 +87,8 @@ show_failing_line() {
     admin postgres -c 'CREATE DATABASE roneo_files' || return
     {
         # As CREATE EXTENSION does it.
-        echo 'CREATE SCHEMA roneo; SET search_path = roneo, pg_temp; SET check_function_bodies = off;'
+        echo 'CREATE SCHEMA roneo; SET search_path = roneo, pg_temp;'
+        echo 'SET check_function_bodies = off;'
         for file in $(make -s -C "$1" PG_CONFIG="$pg_config" list-sources 2>/dev/null); do
             copy=$work/${file//\//-}
             # Only an extension's script may mark a table for the dump.

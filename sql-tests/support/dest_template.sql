@@ -8,12 +8,13 @@ CREATE FUNCTION public.on_source(statement text)
 RETURNS text LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
 RETURN public.dblink_exec(current_setting('test.source_conninfo'), statement);
 COMMENT ON FUNCTION public.on_source(text) IS
-    'Executes one or more statements on the source, committed at once; answers with the last one''s command tag.';
+    'Executes statements on the source, committed at once; answers with the last one''s tag.';
 
 CREATE FUNCTION public.source_value(query text)
 RETURNS text LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
 RETURN (SELECT v FROM public.dblink(current_setting('test.source_conninfo'), query) AS t(v text));
-COMMENT ON FUNCTION public.source_value(text) IS 'The one value that a query gives on the source, as text.';
+COMMENT ON FUNCTION public.source_value(text) IS
+    'The one value that a query gives on the source, as text.';
 
 CREATE VIEW public.own_function AS
 SELECT p.oid, p.proname, p.prokind, p.prosrc, p.prosqlbody, p.proconfig, p.proacl, p.proowner,

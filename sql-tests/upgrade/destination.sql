@@ -9,7 +9,8 @@ GRANT USAGE, CREATE ON SCHEMA public TO keeper;
 ALTER TABLE public.orders OWNER TO keeper;
 ALTER VIEW public."Orders seen" OWNER TO keeper;
 SELECT format('ALTER TABLE %I.%I OWNER TO keeper', m.table_schema, hidden.name)
-FROM roneo.snapshot_replica AS m, unnest(ARRAY[m.first_table, m.second_table]) AS hidden(name) \gexec
+FROM roneo.snapshot_replica AS m,
+     unnest(ARRAY[m.first_table, m.second_table]) AS hidden(name) \gexec
 -- Who is not a superuser can use dblink only where the source asks for a password.
 SELECT server_name FROM roneo.source \gset
 GRANT USAGE ON FOREIGN SERVER :"server_name" TO keeper;

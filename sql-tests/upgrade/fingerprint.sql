@@ -85,7 +85,8 @@ FROM relation AS r
 JOIN pg_rewrite AS w ON w.ev_class = r.relation_oid;
 
 INSERT INTO fact
-SELECT r.object, 'policy ' || p.polname, format('%s %s', p.polcmd, pg_get_expr(p.polqual, p.polrelid))
+SELECT r.object, 'policy ' || p.polname,
+       format('%s %s', p.polcmd, pg_get_expr(p.polqual, p.polrelid))
 FROM relation AS r
 JOIN pg_policy AS p ON p.polrelid = r.relation_oid;
 
@@ -166,7 +167,8 @@ JOIN pg_depend AS d
     ON d.refclassid = m.classid AND d.refobjid = m.objid AND d.classid = 'pg_rewrite'::regclass
 JOIN pg_rewrite AS w ON w.oid = d.objid
 JOIN pg_class AS v ON v.oid = w.ev_class
-WHERE NOT EXISTS (SELECT FROM member AS o WHERE o.classid = 'pg_class'::regclass AND o.objid = v.oid);
+WHERE NOT EXISTS (SELECT FROM member AS o
+                  WHERE o.classid = 'pg_class'::regclass AND o.objid = v.oid);
 
 -- Sequences, and rows: as objects of JSON, so that a column's place does not matter.
 SELECT CASE c.relkind

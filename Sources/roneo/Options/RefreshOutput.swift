@@ -18,11 +18,11 @@ extension OutputOptions {
         var report = try await reporting(log) { try await run(cancel: token) }
         report.signal = Interruption.signal
         display?.finish()
-        tell(report, log)
+        tell(report, log, isDrawn: display != nil)
         throw ExitCode(report.exitStatus.code)
     }
 
-    private func tell(_ report: RunReport, _ log: LogObserver?) {
+    private func tell(_ report: RunReport, _ log: LogObserver?, isDrawn: Bool) {
         log?.ended(report)
         if json {
             Terminal.output.line(report.json.description)
@@ -32,7 +32,11 @@ extension OutputOptions {
         // Where log lines are for machines, they have said all of this.
         guard logFormat != .json else { return }
         for replica in report.replicas {
-            ReportText.failure(replica, Terminal.error).map { Terminal.error.line($0) }
+            let words = [
+                ReportText.failure(replica, Terminal.error),
+                isDrawn ? nil : ReportText.warning(replica, Terminal.error),
+            ]
+            for text in words.compactMap({ $0 }) { Terminal.error.line(text) }
         }
         if let stopped = report.stopped {
             Terminal.error.line(ReportText.block(stopped.failure, Terminal.error))

@@ -20,6 +20,8 @@ final class LiveDisplay: RefreshObserver {
         var isOver = false
     }
 
+    private static let mostLines = 12
+
     private let terminal: Terminal
     private let state = Mutex(State())
 
@@ -88,10 +90,16 @@ final class LiveDisplay: RefreshObserver {
         let width = (terminal.width ?? 80) - 1
         var text = state.drawn > 0 ? "\u{1b}[\(state.drawn)A\r\u{1b}[J" : ""
         if let ended { text += ended + "\n" }
-        for line in state.lines {
+        // More lines than the terminal has would not be drawn over.
+        let shown = state.lines.prefix(Self.mostLines)
+        for line in shown {
             text += self.text(line).cut(to: width) + "\n"
         }
-        state.drawn = state.lines.count
+        state.drawn = shown.count
+        if state.lines.count > shown.count {
+            text += "  and \(state.lines.count - shown.count) more\n"
+            state.drawn += 1
+        }
         terminal.write(text)
     }
 

@@ -47,7 +47,14 @@ enum ReportText {
             terminal)
     }
 
-    /// The same for an error that is no replica's.
+    /// A line for what a person should know of a refresh that went well.
+    static func warning(_ report: ReplicaReport, _ terminal: Terminal) -> String? {
+        report.warning.map {
+            terminal.styled("roneo: \(report.dest.printable): warning: \($0.printable)", .yellow)
+        }
+    }
+
+    /// A block for an error that is no replica's.
     static func block(_ failure: Failure, _ terminal: Terminal) -> String {
         block(failure.message, nil, failure, terminal)
     }

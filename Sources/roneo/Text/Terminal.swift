@@ -27,7 +27,7 @@ struct Terminal: Sendable {
         if ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 {
             return Int(size.ws_col)
         }
-        return environment("COLUMNS").flatMap { Int($0) } ?? 80
+        return environment("COLUMNS").flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil } ?? 80
     }
 
     /// Writes all of it. A reader that went away is no reason to stop the work: the rest is lost.

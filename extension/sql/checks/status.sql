@@ -57,11 +57,11 @@ CROSS JOIN LATERAL (
                WHEN r.last_success_at IS NULL THEN 'new'
                ELSE 'ok'
            END AS state,
-           clock_timestamp() - roneo.next_on_grid(r.created_at, r.refresh_every,
-               coalesce(r.last_success_at, r.created_at)) AS late
+           CASE WHEN r.enabled THEN clock_timestamp() - roneo.next_on_grid(r.created_at, r.refresh_every,
+               coalesce(r.last_success_at, r.created_at)) END AS late
 ) AS x;
 COMMENT ON VIEW roneo.status IS
-    'One line a replica: how fresh it is, how fresh it should be, and what hinders it. alert: OK; WARNING after a failure or when later than one interval; CRITICAL after three failures in a row, when later than three intervals, when its runner was killed, or when the destination is gone.';
+    'One line a replica: how fresh it is, how fresh it should be, and what hinders it. alert: OK; WARNING after a failure or when later than one interval; CRITICAL after three failures in a row, when later than three intervals, when its runner was killed, or when the destination is gone. A disabled one is never late.';
 COMMENT ON COLUMN roneo.status.state IS
     'ok, new, running, deferred, swap pending, failed, abandoned (its runner was killed), disabled, gone (the destination was dropped).';
 COMMENT ON COLUMN roneo.status.lag IS 'How long it has been due.';

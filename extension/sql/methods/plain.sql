@@ -229,6 +229,15 @@ $$;
 COMMENT ON FUNCTION roneo.plan_plain(roneo.replica, roneo.plain_replica, jsonb) IS
     'Plain, phase three: empty, load, set the sequences.';
 
+CREATE OR REPLACE FUNCTION roneo.empty_check(target text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format('DO %L', format('BEGIN IF EXISTS (SELECT FROM %s) THEN '
+    'RAISE EXCEPTION USING ERRCODE = ''RO014'', MESSAGE = %L, HINT = %L; END IF; END', target,
+    'rows of the destination were not deleted',
+    'Look for a trigger or a rule on the destination that prevents it.'));
+COMMENT ON FUNCTION roneo.empty_check(text) IS
+    'A statement that raises RO014 where a table has rows: a trigger can keep them from being deleted, and they would stay beside the new ones.';
+
 -- TRUNCATE shows an empty table to a session with an older snapshot, and COPY FREEZE fills it
 -- again for that one. The SQL hand has no COPY; it deletes.
 CREATE OR REPLACE FUNCTION roneo.clear_steps(r roneo.replica, m roneo.plain_replica, answer jsonb)
@@ -253,6 +262,7 @@ BEGIN
         remove := roneo.dest_step(1, 'delete its rows', format('DELETE FROM %s%s', alone, target));
         remove.counts := 'deleted';
         RETURN NEXT remove;
+        RETURN NEXT roneo.dest_step(1, 'see that it is empty', roneo.empty_check(concat(alone, target)));
     END IF;
 END;
 $$;

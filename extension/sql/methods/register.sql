@@ -20,12 +20,35 @@ RETURN format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s), ''indexe
 COMMENT ON FUNCTION roneo.describe_query(oid) IS
     'A query on the source that describes a table: columns, indexes, and where it is.';
 
+-- Twice, between different words: what leaves its parentheses to come back, a) OR (b, fails.
 CREATE OR REPLACE FUNCTION roneo.filter_query(source_schema text, source_table text, filter text)
 RETURNS text LANGUAGE sql IMMUTABLE
-RETURN format(E'SELECT pg_catalog.count(*) FROM (SELECT FROM %I.%I WHERE (%s\n) LIMIT 0) AS tried',
+RETURN format(E'SELECT pg_catalog.count(*) FROM (SELECT FROM %1$I.%2$I WHERE (%3$s\n) AND CASE WHEN %3$s\n THEN true END LIMIT 0) AS tried',
               source_schema, source_table, filter);
 COMMENT ON FUNCTION roneo.filter_query(text, text, text) IS
     'A query on the source that fails where the filter does not fit the table, and reads no row.';
+
+CREATE OR REPLACE FUNCTION roneo.find_over_link(link text, source_name text, source_table text)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    problem text;
+BEGIN
+    RETURN roneo.ask_link(link, roneo.describe_by_name_query(source_table))::jsonb;
+EXCEPTION WHEN insufficient_privilege THEN
+    GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;
+    RAISE EXCEPTION USING
+        ERRCODE = 'RO009',
+        MESSAGE = format('%s of source %s may not be looked at', source_table, quote_ident(source_name)),
+        DETAIL  = problem,
+        HINT    = format('On the source: GRANT USAGE ON SCHEMA %I TO %I;',
+                         (roneo.parse_name(source_table, NULL)).schema,
+                         roneo.ask_link(link, 'SELECT current_user'));
+END;
+$$;
+COMMENT ON FUNCTION roneo.find_over_link(text, text, text) IS
+    'Finds a table of the source by its name; raises RO009 where its schema is closed.';
 
 CREATE OR REPLACE FUNCTION roneo.describe_source(source_name text, source_table text, filter text)
 RETURNS jsonb LANGUAGE plpgsql
@@ -39,7 +62,7 @@ BEGIN
     PERFORM roneo.parse_name(source_table, NULL);
     link := roneo.open_link(source_name);
     BEGIN
-        named := roneo.ask_link(link, roneo.describe_by_name_query(source_table))::jsonb;
+        named := roneo.find_over_link(link, source_name, source_table);
         PERFORM roneo.tell_link(link, roneo.source_opening());
         description := named || coalesce(roneo.ask_link(link,
             roneo.describe_query((named ->> 'oid')::oid))::jsonb, '{}');
@@ -155,10 +178,12 @@ BEGIN
     END IF;
     PERFORM roneo.require_not_itself(description, place_schema, place_name);
     IF EXISTS (SELECT FROM roneo.replica AS r
-               WHERE r.dest = to_regclass(format('%I.%I', place_schema, place_name))) THEN
+               WHERE r.dest = to_regclass(format('%I.%I', place_schema, place_name)))
+       OR EXISTS (SELECT FROM roneo.snapshot_replica AS m
+                  WHERE m.table_schema = place_schema AND place_name IN (m.first_table, m.second_table)) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'RO005',
-            MESSAGE = format('%I.%I is a replica already', place_schema, place_name),
+            MESSAGE = format('%I.%I is a replica already, or a table behind one', place_schema, place_name),
             HINT    = 'Drop that one first with roneo.drop_replica, or name another dest.';
     END IF;
 END;

@@ -24,6 +24,12 @@ DECLARE
     second_name name;
     made        roneo.replica;
 BEGIN
+    IF max_skip_age < interval '0' OR max_skip_age IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO007',
+            MESSAGE = format('max_skip_age is %s', coalesce(max_skip_age::text, 'NULL')),
+            HINT    = 'Give an interval such as ''1 day''; check_changes => false copies always.';
+    END IF;
     SELECT * INTO place FROM roneo.require_dest_name(dest, description);
     PERFORM roneo.require_free_name(place.place_schema, place.place_name);
     PERFORM roneo.require_columns_exist(columns, description);

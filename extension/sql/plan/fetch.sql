@@ -40,10 +40,20 @@ COMMENT ON FUNCTION roneo.transfer_step(text, name, name, jsonb, jsonb, text, na
     boolean, text) IS
     'The step that brings rows of the source into a table of this database.';
 
-CREATE OR REPLACE FUNCTION roneo.copy_out(s roneo.step)
+-- A SQL_ASCII source would refuse bytes that are no characters of client_encoding; with the encoding
+-- that they really have they go out as they are, and are converted here.
+CREATE OR REPLACE FUNCTION roneo.encoding_option(s roneo.step, source_encoding text)
 RETURNS text LANGUAGE sql IMMUTABLE
-RETURN format('COPY (%s) TO STDOUT (FORMAT %s)', s.statement, s.copy_format);
-COMMENT ON FUNCTION roneo.copy_out(roneo.step) IS
+RETURN CASE WHEN s.copy_format = 'text' AND source_encoding IS NOT NULL
+            THEN format('ENCODING %L', source_encoding) END;
+COMMENT ON FUNCTION roneo.encoding_option(roneo.step, text) IS
+    'The option of COPY that says in which encoding the rows travel; NULL for client_encoding.';
+
+CREATE OR REPLACE FUNCTION roneo.copy_out(s roneo.step, source_encoding text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format('COPY (%s) TO STDOUT (%s)', s.statement,
+    concat_ws(', ', format('FORMAT %s', s.copy_format), roneo.encoding_option(s, source_encoding)));
+COMMENT ON FUNCTION roneo.copy_out(roneo.step, text) IS
     'The COPY that reads a transfer''s rows on the source.';
 
 CREATE OR REPLACE FUNCTION roneo.copy_in(s roneo.step, source_encoding text)
@@ -53,8 +63,7 @@ RETURN format('COPY %s FROM STDIN (%s)',
     concat_ws(', ',
         format('FORMAT %s', s.copy_format),
         CASE WHEN s.copy_freeze THEN 'FREEZE true' END,
-        CASE WHEN s.copy_format = 'text' AND source_encoding IS NOT NULL
-            THEN format('ENCODING %L', source_encoding) END)
+        roneo.encoding_option(s, source_encoding))
 );
 COMMENT ON FUNCTION roneo.copy_in(roneo.step, text) IS
     'The COPY that writes a transfer''s rows here.';

@@ -67,6 +67,10 @@ DECLARE
     dest  regclass;
     done  roneo.run;
 BEGIN
+    -- A job of pg_cron runs on the standby too.
+    IF pg_catalog.pg_is_in_recovery() THEN
+        RETURN;
+    END IF;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     dests := ARRAY(SELECT d.dest FROM roneo.due(source_names, methods) AS d);
     COMMIT;
@@ -94,4 +98,4 @@ BEGIN
 END;
 $$;
 COMMENT ON PROCEDURE roneo.refresh_due(text[], text[], interval) IS
-    'Refreshes all replicas that are due, over dblink, one transaction each; one that fails is a warning and stops no other. Starts none after max_runtime. A procedure that commits can fix no search_path in its definition; it pins it in its first statement.';
+    'Refreshes all replicas that are due, over dblink, one transaction each; one that fails is a warning and stops no other. Starts none after max_runtime. Does nothing on a standby. A procedure that commits can fix no search_path in its definition; it pins it in its first statement.';

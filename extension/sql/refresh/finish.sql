@@ -83,6 +83,8 @@ RETURN jsonb_build_object(
     'system_identifier', answer #> '{before,identity,system_identifier}',
     'timeline',          answer #> '{before,identity,timeline}',
     'version',           answer #> '{before,identity,version}',
+    'in_recovery',       answer #> '{before,identity,in_recovery}',
+    'lsn',               answer #> '{before,identity,lsn}',
     'table',             answer #> '{inside,relation,oid}');
 COMMENT ON FUNCTION roneo.identity_of(jsonb) IS 'Which cluster and table an answer came from.';
 
@@ -95,6 +97,11 @@ RETURN CASE
     WHEN r.identity -> 'timeline' <> roneo.identity_of(answer) -> 'timeline'
         THEN format('the source has been promoted or restored since the last refresh: timeline %s was %s',
                     roneo.identity_of(answer) ->> 'timeline', r.identity ->> 'timeline')
+    -- Two standbys need not be equally far.
+    WHEN r.identity ->> 'in_recovery' = 'false' AND answer #>> '{before,identity,in_recovery}' = 'false'
+         AND (r.identity ->> 'lsn')::pg_lsn > (answer #>> '{before,identity,lsn}')::pg_lsn
+        THEN format('the source has gone back in time since the last refresh: its log is at %s and was at %s',
+                    answer #>> '{before,identity,lsn}', r.identity ->> 'lsn')
     WHEN r.identity -> 'table' <> roneo.identity_of(answer) -> 'table'
         THEN format('source table %I.%I has been dropped and made again since the last refresh',
                     r.source_schema, r.source_table)
@@ -133,6 +140,7 @@ BEGIN
     ended.rows_received := roneo.counted(result, 'inserted', 'received');
     ended.warning       := concat_ws('; ', roneo.identity_warning(r, answer), answer #>> '{inside,warning}');
     IF ended.run_id IS NULL THEN
+        PERFORM roneo.abandon_runs(r.replica_id);
         ended.run_id := roneo.new_run(r, answer ->> 'hand', ended.started_at, result ->> 'runner');
     END IF;
     UPDATE roneo.run SET
@@ -182,6 +190,18 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION roneo.new_run(roneo.replica, text, timestamptz, text) IS
     'A new row of the history, running.';
+
+CREATE OR REPLACE FUNCTION roneo.abandon_runs(id integer)
+RETURNS void LANGUAGE sql
+BEGIN ATOMIC
+    UPDATE roneo.run SET
+        outcome  = 'abandoned',
+        ended_at = clock_timestamp(),
+        message  = 'its hand was killed or lost the destination; nothing of it was committed'
+    WHERE replica_id = id AND outcome = 'running';
+END;
+COMMENT ON FUNCTION roneo.abandon_runs(integer) IS
+    'Ends the runs of a replica that are recorded as running. To be called by who holds its lock: whoever wrote them is gone.';
 
 CREATE OR REPLACE FUNCTION roneo.forget_old_runs(id integer)
 RETURNS void LANGUAGE sql
@@ -271,12 +291,8 @@ DECLARE
     r roneo.replica;
 BEGIN
     SELECT known.* INTO r FROM roneo.replica AS known WHERE known.dest = record_start.dest;
-    -- The caller holds the lock in another transaction; so whoever wrote these rows is gone.
-    UPDATE roneo.run AS u SET
-        outcome  = 'abandoned',
-        ended_at = clock_timestamp(),
-        message  = 'its hand was killed or lost the destination; nothing of it was committed'
-    WHERE u.replica_id = r.replica_id AND u.outcome = 'running';
+    -- The caller holds the lock in another transaction.
+    PERFORM roneo.abandon_runs(r.replica_id);
     RETURN roneo.new_run(r, 'runner', clock_timestamp(), runner);
 END;
 $$;

@@ -30,6 +30,17 @@ RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format('roneo_%s', source_id);
 COMMENT ON FUNCTION roneo.link_name(integer) IS 'The name of this session''s dblink connection to a source.';
 
+CREATE OR REPLACE FUNCTION roneo.link_advice(code text, server_name name)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE code
+    WHEN '42704' THEN format('CREATE USER MAPPING FOR %I SERVER %I OPTIONS (user ''…'', password ''…'');',
+                             current_user, server_name)
+    WHEN '42501' THEN format('GRANT USAGE ON FOREIGN SERVER %I TO %I;', server_name, current_user)
+    ELSE 'dblink lets only superusers connect without a password: put one into the user mapping, and let the source ask for it. Refreshes by the roneo program need none.'
+END;
+COMMENT ON FUNCTION roneo.link_advice(text, name) IS
+    'What helps the current role where dblink may not connect.';
+
 CREATE OR REPLACE FUNCTION roneo.open_link(source_name text)
 RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -52,12 +63,20 @@ BEGIN
             DETAIL  = coalesce(nullif(btrim(reason), ''), problem),
             HINT    = format('Look at the options of the foreign server %I and of your user mapping for it.',
                              source.server_name);
+    WHEN undefined_object OR insufficient_privilege OR SQLSTATE '2F003' THEN
+        GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL;
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO009',
+            MESSAGE = format('role %I may not connect to source %s over dblink',
+                             current_user, quote_ident(source_name)),
+            DETAIL  = concat_ws('. ', problem, nullif(reason, '')),
+            HINT    = roneo.link_advice(SQLSTATE, source.server_name);
     END;
     RETURN link;
 END;
 $$;
 COMMENT ON FUNCTION roneo.open_link(text) IS
-    'Connects to a source over dblink and returns the name of the connection; raises RO003, RO008 or RO011.';
+    'Connects to a source over dblink and returns the name of the connection; raises RO003, RO008, RO009 or RO011.';
 
 CREATE OR REPLACE FUNCTION roneo.close_link(link text)
 RETURNS void LANGUAGE plpgsql

@@ -21,7 +21,7 @@ BEGIN
                    row_number() OVER (PARTITION BY r.replica_id ORDER BY s.stage, s.ordinality)::integer,
                    s.stage::integer, s.kind, s.purpose, s.statement,
                    s.into_table, s.into_list, s.into_types,
-                   roneo.copy_out(s.step), roneo.copy_in(s.step, o.source_encoding),
+                   roneo.copy_out(s.step, o.source_encoding), roneo.copy_in(s.step, o.source_encoding),
                    s.counts, coalesce(s.patient, false)
             FROM jsonb_array_elements($1) AS a (answer)
             JOIN roneo.replica AS r ON r.replica_id = (a.answer ->> 'replica_id')::integer

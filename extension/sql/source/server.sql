@@ -119,7 +119,8 @@ BEGIN
     IF coalesce(name, '') = '' THEN
         RAISE EXCEPTION USING
             ERRCODE = 'RO006',
-            MESSAGE = 'a source needs a name';
+            MESSAGE = 'a source needs a name',
+            HINT    = 'Any text: you give it to create a replica, and status shows it.';
     ELSIF EXISTS (SELECT FROM roneo.source AS s WHERE s.source_name = name) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'duplicate_object',
