@@ -107,8 +107,7 @@ help:
 	@echo 'Honoured: PG_CONFIG, DESTDIR, PREFIX, SWIFT; KEEP=1 keeps a test cluster.'
 
 .PHONY: all extension runner test bootstrap lint sql-test swift-test server-test version-test \
-	demo bench api \
-	install uninstall freeze format clean help
+	demo bench api install uninstall freeze format clean help
 
 # The steps of a test run change the machine in turn; bootstrap comes first.
 .NOTPARALLEL:
