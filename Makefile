@@ -23,7 +23,7 @@ runner:
 	$(SWIFT) build $(RELEASE) --product roneo
 
 ifeq ($(T),)
-test: bootstrap lint sql-test server-test swift-test
+test: bootstrap lint sql-test swift-test server-test
 else ifneq ($(filter %.sql,$(T)),)
 test: bootstrap
 	sql-tests/run -v $(T)
@@ -46,9 +46,13 @@ sql-test:
 	$(MAKE) -C extension check-frozen
 	sql-tests/run
 
-# Upgrades, and whatever else needs more than one database or one server.
+# Upgrades; and crashes, standbys and the like, with the runner that the Swift tests have built.
 server-test:
-	prove -j 2 --timer --exec bash $(sort $(wildcard sql-tests/*/check))
+	prove -j 2 --timer --exec bash sql-tests/servers/check sql-tests/upgrade/check
+
+# Between versions of PostgreSQL, for whoever has several: BINDIRS='/usr/lib/postgresql/*/bin'
+version-test:
+	sql-tests/versions/check $(BINDIRS)
 
 swift-test:
 	$(STAGED) $(SWIFT) test
@@ -90,6 +94,7 @@ help:
 	@echo 'make                build the extension and the runner (.build/release/roneo)'
 	@echo 'make test           every test, on throw-away clusters; installs what they need'
 	@echo 'make test T=FILE    one file of sql-tests, or the Swift tests of that name'
+	@echo 'make version-test   copies between the servers in BINDIRS, such as /usr/lib/postgresql/*/bin'
 	@echo 'make demo           two throw-away clusters, end to end; installs what it needs'
 	@echo 'make bench          measure side by side with peers'
 	@echo 'make lint           shellcheck and swift format'
@@ -101,8 +106,8 @@ help:
 	@echo 'make clean          remove what was built'
 	@echo 'Honoured: PG_CONFIG, DESTDIR, PREFIX, SWIFT; KEEP=1 keeps a test cluster.'
 
-.PHONY: all extension runner test bootstrap lint sql-test server-test swift-test demo bench api \
-	install uninstall freeze format clean help
+.PHONY: all extension runner test bootstrap lint sql-test swift-test server-test version-test \
+	demo bench api install uninstall freeze format clean help
 
 # The steps of a test run change the machine in turn; bootstrap comes first.
 .NOTPARALLEL:

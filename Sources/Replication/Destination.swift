@@ -57,24 +57,27 @@ public struct Destination: Sendable {
     static func checkVersion(_ connection: Connection) throws(RunError) {
         let version: String
         do {
-            version = try connection.execute("SELECT roneo.version()").value ?? ""
+            // Not roneo.version(): who may only look at the status may not call it.
+            let found = try connection.execute(
+                "SELECT extversion FROM pg_extension WHERE extname = 'roneo'")
+            version = found.value ?? ""
         } catch {
-            let missing = [SQLState.undefinedSchema, SQLState.undefinedFunction]
-            guard missing.contains(error.code) else { throw RunError(destination: error) }
+            throw RunError(destination: error)
+        }
+        guard !version.isEmpty else {
             let failure = Failure(
-                sqlState: error.code,
+                sqlState: SQLState.undefinedSchema,
                 message: "the extension roneo is not installed in the destination database",
                 hint: "Run \"roneo install\" on the server, then CREATE EXTENSION roneo there.")
             throw RunError(.configuration, failure)
         }
         guard knownVersions.contains(where: version.hasPrefix) else {
-            throw RunError(
-                .configuration,
-                Failure(
-                    sqlState: SQLState.versionMismatch,
-                    message: "this program does not know version \(version) of the extension",
-                    detail: "It knows \(knownVersionsText).",
-                    hint: "Use the program of the same release, or ALTER EXTENSION roneo UPDATE."))
+            let failure = Failure(
+                sqlState: SQLState.versionMismatch,
+                message: "this program does not know version \(version) of the extension",
+                detail: "It knows \(knownVersionsText).",
+                hint: "Use the program of the same release, or ALTER EXTENSION roneo UPDATE.")
+            throw RunError(.configuration, failure)
         }
     }
 }

@@ -26,6 +26,16 @@ public struct Failure: Error, Sendable, Equatable {
             during: during)
     }
 
+    /// An error of the destination; where a privilege is missing there, with the way out.
+    init(destination error: PostgresError) {
+        let isPrivilege = error.sqlState == SQLState.insufficientPrivilege && error.hint == nil
+        let hint =
+            "As the extension's owner: SELECT roneo.missing_grants('ROLE') prints the GRANTs."
+        self.init(
+            sqlState: error.code, message: error.message, detail: error.detail,
+            hint: isPrivilege ? hint : error.hint)
+    }
+
     /// Any error of a refresh, whatever layer it is from.
     init(any error: any Error, during: String?) {
         switch error {

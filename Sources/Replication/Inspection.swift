@@ -40,7 +40,9 @@ public struct Inspection: Sendable {
             u.detail, u.hint, u.warning, u.steps, u.runner \
             FROM roneo.run AS u LEFT JOIN roneo.status AS s ON s.dest = u.dest) AS r \
             WHERE \(dest)::regclass IS NULL OR r.replica_id IN ( \
-            SELECT p.replica_id FROM roneo.replica AS p WHERE p.dest = \(dest)::regclass) \
+            SELECT u.replica_id FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+            JOIN roneo.run AS u ON u.dest = format('%I.%I', n.nspname, c.relname) \
+            WHERE c.oid = \(dest)::regclass) \
             ORDER BY r.run_id DESC LIMIT \(limit)::bigint
             """)
     }
@@ -90,12 +92,15 @@ public struct Inspection: Sendable {
         let source: Connection
         do {
             source = try worker.source(named: name, for: "preflight", mappings: connection)
-        } catch let failure as Failure {
-            let detail = [failure.message, failure.detail].compactMap { $0 }
+        } catch {
+            // No way to the source, or none that this role may know, is a finding like others.
+            if cancel.isFired { throw error }
+            let failure = Failure(any: error, during: nil)
+            let words = [failure.message, failure.detail, failure.hint].compactMap { $0 }
             return [
                 Finding(
                     side: "source", source: name, item: "connection", isOk: false,
-                    detail: detail.joined(separator: "\n"), fix: failure.hint)
+                    detail: words.joined(separator: "\n"), fix: nil)
             ]
         }
         let answer = try source.execute(SQL(verbatim: probe)).value
@@ -110,7 +115,11 @@ public struct Inspection: Sendable {
 
     private func read(_ sql: SQL) async throws -> Records {
         try await onWorker { worker in
-            Records(try worker.destination(for: "inspection").execute(sql))
+            do {
+                return Records(try worker.destination(for: "inspection").execute(sql))
+            } catch let error as PostgresError where !error.isCancelled {
+                throw Failure(destination: error)
+            }
         }
     }
 

@@ -15,7 +15,7 @@ public struct RunError: Error, Sendable, Equatable {
         if error.origin == .connecting || error.isConnectionFailure {
             self.init(.unreachable, Failure(error, during: "connecting to the destination"))
         } else {
-            self.init(.configuration, Failure(error))
+            self.init(.configuration, Failure(destination: error))
         }
     }
 }

@@ -95,7 +95,7 @@ SELECT code, arguments, what FROM (VALUES
     ('RO009', '''limited'', ''secret''',                 'a table that may not be read'),
     ('RO009', '''limited'', ''half''',                   'a column that may not be read'),
     ('RO009', '''limited'', ''half'', ''d'', columns => ''{id,hidden}''', 'a column of the list that may not be read'),
-    ('42501', '''limited'', ''closed.t'', ''d''',        'a schema that may not be used')
+    ('RO009', '''limited'', ''closed.t'', ''d''',        'a schema that may not be used')
 ) AS w (code, arguments, what);
 SELECT throws_ok(format('SELECT roneo.%s(%s)', f, arguments), code, NULL, format('%s: %s', f, what))
 FROM wrong, unnest(ARRAY['create_snapshot', 'create_plain']) AS f;

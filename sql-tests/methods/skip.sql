@@ -1,6 +1,6 @@
 -- When a snapshot may leave out a copy because its source is unchanged, and what makes it copy.
 SET client_min_messages = warning;
-SELECT plan(76);
+SELECT plan(79);
 
 -- Before PostgreSQL 15 counters reach those who read them some hundred milliseconds late.
 CREATE FUNCTION change(statement text) RETURNS void LANGUAGE plpgsql AS $$
@@ -50,9 +50,14 @@ SELECT change($$
     INSERT INTO child VALUES (1);
     CREATE VIEW seen AS SELECT id FROM events;
     CREATE MATERIALIZED VIEW kept AS SELECT id FROM events;
+    CREATE EXTENSION postgres_fdw;
+    CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw;
+    CREATE USER MAPPING FOR postgres SERVER itself;
+    CREATE FOREIGN TABLE afar (id int) SERVER itself OPTIONS (table_name 'events');
 $$) \g /dev/null
+SELECT on_source(format('ALTER SERVER itself OPTIONS (host %L, port %L, dbname %L)', :'socket', :'port', :'source_db')) \g /dev/null
 SELECT roneo.create_source('src', :'source_conninfo') \g /dev/null
-SELECT roneo.create_snapshot('src', t) FROM unnest(ARRAY['public.events', 'measured', 'parent', 'seen', 'kept']) AS t
+SELECT roneo.create_snapshot('src', t) FROM unnest(ARRAY['public.events', 'measured', 'parent', 'seen', 'kept', 'afar']) AS t
 \g /dev/null
 
 -- Ordinary tables.
@@ -136,8 +141,10 @@ SELECT is_copied('parent', $$ UPDATE child SET id = 7 $$, 'a change in an inheri
 
 -- What has no counters.
 SELECT is(outcome(d), 'ok', format('%s is copied always', d))
-FROM unnest(ARRAY['seen', 'kept']::regclass[]) AS d;
-SELECT is(outcome('seen'), 'ok', 'each time');
+FROM unnest(ARRAY['seen', 'kept', 'afar']::regclass[]) AS d;
+SELECT is(outcome('afar'), 'ok', 'each time');
+SELECT is(shown_rows(d), source_value('SELECT string_agg(format(''(%s)'', id), '' '' ORDER BY id) FROM events'), format('%s is like its source', d))
+FROM unnest(ARRAY['seen', 'afar']::regclass[]) AS d;
 
 -- A table of the same name and content is another one.
 SELECT on_source($$ CREATE TABLE events_new (LIKE events INCLUDING ALL);

@@ -13,8 +13,11 @@ enum FindingText {
             let mark =
                 finding.isOk
                 ? terminal.styled("ok     ", .green) : terminal.styled("MISSING", .red)
-            let detail = finding.detail.map { ": \($0.printable)" } ?? ""
-            lines.append("  \(mark)  \(finding.item.printable)\(detail)")
+            let detail = (finding.detail ?? "").split(separator: "\n")
+                .map { String($0).trimmingEnds().printable }
+            let words = [finding.item.printable, detail.first].compactMap { $0 }
+            lines.append("  \(mark)  \(words.joined(separator: ": "))")
+            lines += detail.dropFirst().map { "             \($0)" }
         }
         let fixes = findings.filter { !$0.isOk && $0.fix != nil }
         if !fixes.isEmpty {

@@ -11,13 +11,27 @@ RETURN format('pg_catalog.to_regclass(%L)', roneo.source_name_of(r));
 COMMENT ON FUNCTION roneo.source_regclass(roneo.replica) IS
     'An SQL expression that is the source table''s oid on the source, or NULL where it is gone.';
 
+-- Who writes may be another role than who asks.
+CREATE OR REPLACE FUNCTION roneo.track_counts_query()
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN $query$(
+    SELECT CASE WHEN pg_catalog.count(*) = 0 THEN pg_catalog.current_setting('track_counts')
+                ELSE 'for some roles or databases' END
+    FROM pg_catalog.pg_db_role_setting AS s, pg_catalog.unnest(s.setconfig) AS c (line)
+    WHERE c.line LIKE 'track_counts=%'
+      AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database AS d
+                                WHERE d.datname = pg_catalog.current_database())))$query$;
+COMMENT ON FUNCTION roneo.track_counts_query() IS
+    'A SQL expression for the source: on where the changes of all roles are counted, but for a session that turned that off by itself.';
+
 CREATE OR REPLACE FUNCTION roneo.table_probe(r roneo.replica)
 RETURNS roneo.probe LANGUAGE sql STABLE
 RETURN ROW(
     -- Before the snapshot: inside it the counters can show a row that the snapshot does not see,
     -- and whoever stores that loses the change.
-    format('SELECT pg_catalog.jsonb_build_object(''identity'', %s, ''track_counts'', pg_catalog.current_setting(''track_counts''), ''leaves'', (%s))',
-           roneo.identity_query(), roneo.leaves_query(roneo.source_regclass(r))),
+    format('SELECT pg_catalog.jsonb_build_object(''identity'', %s, ''track_counts'', %s, ''filter'', %L::text, ''leaves'', (%s))',
+           roneo.identity_query(), roneo.track_counts_query(), r.filter,
+           roneo.leaves_query(roneo.source_regclass(r))),
     CASE WHEN r.source_lockable
          THEN format('LOCK TABLE %s IN ACCESS SHARE MODE', roneo.source_name_of(r)) END,
     format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s))',
@@ -26,34 +40,33 @@ RETURN ROW(
 COMMENT ON FUNCTION roneo.table_probe(roneo.replica) IS
     'What every method that reads a whole table asks: identity, counters and files before the snapshot, columns inside it.';
 
+-- A leaf that has left the tree, and that nobody locked for reading, was not read though the
+-- snapshot has it.
 CREATE OR REPLACE FUNCTION roneo.moved_query(relation text)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format($query$
 WITH RECURSIVE tree AS (
-    SELECT (%s)::oid AS oid
+    SELECT (%1$s)::oid AS oid
     UNION
     SELECT i.inhrelid FROM tree AS t JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.oid
 )
 SELECT pg_catalog.jsonb_build_object('moved', pg_catalog.count(*) = 0 OR pg_catalog.bool_or(
     c.relkind IN ('r', 'm') AND c.relfilenode <> 0
-    AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)))
+    AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)
+    OR c.oid NOT IN (
+        SELECT p.relid::oid FROM pg_catalog.pg_partition_tree(%1$s) AS p
+        UNION ALL
+        SELECT k.relation FROM pg_catalog.pg_locks AS k
+        WHERE k.pid = pg_catalog.pg_backend_pid() AND k.locktype = 'relation')))
 FROM tree AS t
 JOIN pg_catalog.pg_class AS c ON c.oid = t.oid$query$, relation);
 COMMENT ON FUNCTION roneo.moved_query(text) IS
-    'SQL that tells whether a table, or one that inherits from it, is in another file now than the snapshot knew: the one reads pg_class under the snapshot, the other does not.';
+    'SQL that tells whether a table, or one that inherits from it, is in another file or no more in the tree, now, than the snapshot knew: the one reads the catalog under the snapshot, the other does not.';
 
--- A leaf that is not in the tree any more, and that nobody locked for reading, was not read though
--- the snapshot has it.
 CREATE OR REPLACE FUNCTION roneo.moved_step(r roneo.replica)
 RETURNS roneo.step LANGUAGE sql STABLE
-RETURN ROW(2, 'check', 'see that the source was not rewritten meanwhile', format(
-    'SELECT pg_catalog.jsonb_build_object(''moved'', coalesce(pg_catalog.bool_or('
-    'l.leaf ->> ''kind'' IN (''r'', ''m'') AND l.leaf ->> ''filenode'' IS DISTINCT FROM l.leaf ->> ''snapshot_filenode'' '
-    'OR (l.leaf ->> ''oid'')::pg_catalog.oid NOT IN ('
-    'SELECT p.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree(%2$s) AS p UNION ALL '
-    'SELECT k.relation FROM pg_catalog.pg_locks AS k WHERE k.pid = pg_catalog.pg_backend_pid() AND k.locktype = ''relation'')), true)) '
-    'FROM pg_catalog.jsonb_array_elements((%1$s)) AS l (leaf)',
-    roneo.leaves_query(roneo.source_regclass(r)), roneo.source_regclass(r)),
+RETURN ROW(2, 'check', 'see that the source was not rewritten meanwhile',
+    roneo.moved_query(roneo.source_regclass(r)),
     NULL, NULL, NULL, NULL, NULL, NULL, false)::roneo.step;
 COMMENT ON FUNCTION roneo.moved_step(roneo.replica) IS
     'A step on the source that compares its files with those that the snapshot knows: a rewrite in between would have hidden rows.';

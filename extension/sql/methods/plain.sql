@@ -269,18 +269,22 @@ $$;
 COMMENT ON FUNCTION roneo.clear_steps(roneo.replica, roneo.plain_replica, jsonb) IS
     'Steps that empty the table: TRUNCATE for the runner, DELETE for the SQL hand.';
 
+-- A rollback does not undo setval; but ALTER SEQUENCE gives the sequence a new file, which a
+-- rollback takes away together with what was set in it. Only its owner can do that.
 CREATE OR REPLACE FUNCTION roneo.sequence_steps(r roneo.replica, m roneo.plain_replica)
 RETURNS SETOF roneo.step LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT (roneo.dest_step(4, format('set the sequence of column %I', u.column_name), format(
-        'SELECT pg_catalog.setval(%L::pg_catalog.regclass, greatest(%s, least(%s, coalesce(%s, %s)))::pg_catalog.int8, '
+        '%sSELECT pg_catalog.setval(%L::pg_catalog.regclass, greatest(%s, least(%s, coalesce(%s, %s)))::pg_catalog.int8, '
         '%s IS NOT NULL) FROM %I.%I',
+        CASE WHEN c.relowner = t.relowner THEN format('ALTER SEQUENCE %I.%I RESTART; ', n.nspname, c.relname) END,
         format('%I.%I', n.nspname, c.relname), s.seqmin, s.seqmax, x.last, s.seqstart, x.last,
         r.dest_schema, r.dest_name))).*
     FROM roneo.used_sequences(r.dest) AS u
     JOIN pg_sequence AS s ON s.seqrelid = u.sequence
     JOIN pg_class AS c ON c.oid = u.sequence
     JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    JOIN pg_class AS t ON t.oid = r.dest
     CROSS JOIN LATERAL (SELECT format('pg_catalog.%s(%I)',
         CASE WHEN s.seqincrement > 0 THEN 'max' ELSE 'min' END, u.column_name)) AS x (last)
     WHERE m.sequences IS NULL

@@ -27,24 +27,31 @@ RETURN (
 COMMENT ON FUNCTION roneo.view_fit(regclass, jsonb) IS
     'How a view comes to show these columns: keep (as they are, or some appended), rename, or rebuild.';
 
+-- A view is what its rule _RETURN belongs to. Triggers and rules of the view itself go silently
+-- with it; they are named like the rest.
 CREATE OR REPLACE FUNCTION roneo.dependents(view regclass)
 RETURNS TABLE (dependent text) LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT DISTINCT CASE WHEN w.ev_class IS NOT NULL
-        THEN pg_describe_object('pg_class'::regclass, w.ev_class, 0)
-        ELSE pg_describe_object(d.classid, d.objid, d.objsubid) END
-    FROM pg_class AS c
-    JOIN pg_depend AS d
-        ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
-        OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (
-            SELECT c.reltype UNION ALL SELECT t.typarray FROM pg_type AS t WHERE t.oid = c.reltype)
-    LEFT JOIN pg_rewrite AS w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
-    WHERE c.oid = view
-      AND d.deptype = 'n'
-      AND w.ev_class IS DISTINCT FROM c.oid
+    WITH RECURSIVE found AS (
+        SELECT 'pg_class'::regclass::oid AS class, view::oid AS object, 0 AS part, false AS named
+        UNION
+        SELECT CASE WHEN w.oid IS NULL THEN d.classid ELSE 'pg_class'::regclass::oid END,
+               coalesce(w.ev_class, d.objid),
+               CASE WHEN w.oid IS NULL THEN d.objsubid ELSE 0 END,
+               d.deptype = 'n' OR f.object = view AND d.classid IN ('pg_trigger'::regclass, 'pg_rewrite'::regclass)
+        FROM found AS f
+        JOIN pg_depend AS d ON d.refclassid = f.class AND d.refobjid = f.object
+            AND (f.part = 0 OR d.refobjsubid = f.part) AND d.deptype IN ('n', 'a', 'i')
+        LEFT JOIN pg_rewrite AS w
+            ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid AND w.rulename = '_RETURN'
+    )
+    SELECT DISTINCT pg_describe_object(f.class, f.object, f.part)
+    FROM found AS f
+    WHERE f.named AND f.object <> view
     ORDER BY 1;
 END;
-COMMENT ON FUNCTION roneo.dependents(regclass) IS 'What would be dropped with a view: views on it, functions that use it.';
+COMMENT ON FUNCTION roneo.dependents(regclass) IS
+    'What would be dropped with a view: views on it and on those, functions that use it, its own triggers and rules.';
 
 CREATE OR REPLACE FUNCTION roneo.require_no_dependents(r roneo.replica, answer jsonb, wanted jsonb)
 RETURNS void LANGUAGE plpgsql STABLE

@@ -126,6 +126,32 @@ $$;
 COMMENT ON FUNCTION roneo.note_names(integer[]) IS
     'Keeps the names of destinations that were renamed; raises RO018 for one that was dropped.';
 
+-- A refresh may give a replica the new oid of its view, or the new name of its table; never another
+-- relation. Roles that refresh may write these columns, and the owner of that one would not know.
+CREATE OR REPLACE FUNCTION roneo.guard_dest()
+RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NEW.dest <> OLD.dest AND (NEW.dest_schema, NEW.dest_name) <> (OLD.dest_schema, OLD.dest_name)
+       OR to_regclass(format('%I.%I', NEW.dest_schema, NEW.dest_name)) IS DISTINCT FROM NEW.dest THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO009',
+            MESSAGE = format('the destination of replica %I.%I cannot be changed', OLD.dest_schema, OLD.dest_name),
+            HINT    = 'Drop the replica and create one with the other dest.';
+    END IF;
+    RETURN NEW;
+END;
+$$;
+COMMENT ON FUNCTION roneo.guard_dest() IS
+    'Trigger function: lets a replica follow its destination to a new oid or a new name, and to nothing else.';
+
+CREATE OR REPLACE TRIGGER guard_dest
+BEFORE UPDATE OF dest, dest_schema, dest_name ON roneo.replica
+FOR EACH ROW WHEN ((OLD.dest, OLD.dest_schema, OLD.dest_name) IS DISTINCT FROM (NEW.dest, NEW.dest_schema, NEW.dest_name))
+EXECUTE FUNCTION roneo.guard_dest();
+COMMENT ON TRIGGER guard_dest ON roneo.replica IS 'A refresh cannot point a replica at another relation.';
+
 CREATE OR REPLACE FUNCTION roneo.probes(ids integer[])
 RETURNS TABLE (replica_id integer, probe roneo.probe) LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp

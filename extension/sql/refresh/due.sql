@@ -54,6 +54,12 @@ RETURN (
 COMMENT ON FUNCTION roneo.dest_named(text) IS
     'The destination that due() gave the name of, one that was dropped included; NULL: no replica any more.';
 
+CREATE OR REPLACE FUNCTION roneo.dest_of(wanted text)
+RETURNS regclass LANGUAGE sql STABLE
+RETURN coalesce(roneo.dest_named(wanted), wanted::regclass);
+COMMENT ON FUNCTION roneo.dest_of(text) IS
+    'The destination that a person means by a name; also of a replica whose destination was dropped, for a refresh to say so. Raises 42P01 where there is none.';
+
 CREATE OR REPLACE PROCEDURE roneo.refresh_due(
     source_names text[] DEFAULT NULL,
     methods text[] DEFAULT NULL,

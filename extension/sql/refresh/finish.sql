@@ -206,10 +206,15 @@ COMMENT ON FUNCTION roneo.abandon_runs(integer) IS
 CREATE OR REPLACE FUNCTION roneo.forget_old_runs(id integer)
 RETURNS void LANGUAGE sql
 BEGIN ATOMIC
+    -- Without waiting for another session that forgets them too.
     DELETE FROM roneo.run
-    WHERE replica_id = id
-      AND ended_at IS NOT NULL
-      AND started_at < now() - make_interval(days => roneo.setting('history_days'));
+    WHERE run_id IN (
+        SELECT u.run_id
+        FROM roneo.run AS u
+        WHERE u.replica_id = id
+          AND u.ended_at IS NOT NULL
+          AND u.started_at < now() - make_interval(days => roneo.setting('history_days'))
+        FOR UPDATE SKIP LOCKED);
 END;
 COMMENT ON FUNCTION roneo.forget_old_runs(integer) IS
     'Deletes the runs of a replica that are older than the setting history_days.';

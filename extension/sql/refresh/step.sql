@@ -1,24 +1,29 @@
 -- How the SQL hand executes one step. The runner does the same with two connections of its own.
 
 -- Both counts come from one statement: a loop that ends on the rows inserted would end early
--- where a trigger swallows a batch.
+-- where a trigger swallows a batch. Where the table references itself all rows are one batch: a
+-- row may reference one that comes later.
 CREATE OR REPLACE FUNCTION roneo.fetch_statement(s roneo.step, link text)
 RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN format(
-        'WITH fetched AS MATERIALIZED (SELECT * FROM %1$s(%2$L, ''roneo'', $1) AS f (%3$s)),
-              put AS (INSERT INTO %4$s%5$s SELECT %6$s FROM fetched RETURNING 1)
+        'WITH fetched AS MATERIALIZED (SELECT * FROM %1$s AS f (%2$s)),
+              put AS (INSERT INTO %3$s%4$s SELECT %5$s FROM fetched RETURNING 1)
          SELECT (SELECT count(*) FROM fetched), (SELECT count(*) FROM put),
                 (SELECT coalesce(sum(pg_column_size(fetched)), 0) FROM fetched)',
-        roneo.dblink_function('dblink_fetch'), link, s.into_types, s.into_table,
+        CASE WHEN EXISTS (SELECT FROM pg_constraint AS c
+                          WHERE c.contype = 'f' AND c.conrelid = to_regclass(s.into_table) AND c.confrelid = c.conrelid)
+             THEN format('%s(%L, ''FETCH ALL FROM roneo'')', roneo.dblink_function('dblink'), link)
+             ELSE format('%s(%L, ''roneo'', $1)', roneo.dblink_function('dblink_fetch'), link) END,
+        s.into_types, s.into_table,
         CASE WHEN s.into_list = '' THEN '' ELSE format(' (%s) OVERRIDING SYSTEM VALUE', s.into_list) END,
         s.into_list);
 END;
 $$;
 COMMENT ON FUNCTION roneo.fetch_statement(roneo.step, text) IS
-    'A statement that moves one batch, of $1 rows, and counts the rows fetched, the rows put, and the bytes.';
+    'A statement that moves one batch, of $1 rows (all of them where the table references itself), and counts the rows fetched, the rows put, and the bytes.';
 
 CREATE OR REPLACE FUNCTION roneo.become(owner name)
 RETURNS void LANGUAGE plpgsql
