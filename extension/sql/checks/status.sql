@@ -1,3 +1,15 @@
+CREATE OR REPLACE FUNCTION roneo.protection(c roneo.control_replica, standby boolean)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE
+    WHEN c.replica_id IS NULL THEN NULL
+    WHEN NOT roneo.follows_xmin(c) THEN format('late rows are found only within the boundary of %s%s', c.boundary,
+        format(CASE WHEN c.key_columns IS NOT NULL AND c.look_back IS NOT NULL THEN ' and the look_back of %s' END, c.look_back))
+    WHEN standby THEN format('late rows are known by their transaction; of a standby those older than %s can be missed', c.look_back)
+    ELSE 'late rows are known by their transaction'
+END;
+COMMENT ON FUNCTION roneo.protection(roneo.control_replica, boolean) IS
+    'What keeps an inserter or updater from missing rows that are committed late.';
+
 CREATE OR REPLACE VIEW roneo.status AS
 SELECT d.dest,
        r.method,
@@ -20,7 +32,11 @@ SELECT d.dest,
        r.failures,
        u.rows_received AS last_rows,
        u.seconds AS last_seconds,
-       coalesce(r.last_message, u.message) AS message
+       coalesce(r.last_message, u.message) AS message,
+       o.last_value AS position,
+       roneo.protection(o, r.identity ->> 'in_recovery' = 'true') AS protection,
+       o.held_by,
+       o.held_since
 FROM roneo.replica AS r
 JOIN roneo.source AS s USING (source_id)
 LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.dest
@@ -32,6 +48,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS u ON true
 LEFT JOIN roneo.snapshot_replica AS m ON m.replica_id = r.replica_id
+LEFT JOIN roneo.control_replica AS o ON o.replica_id = r.replica_id
 CROSS JOIN LATERAL (
     SELECT format('%I.%I', coalesce(n.nspname, r.dest_schema), coalesce(c.relname, r.dest_name)) AS dest
 ) AS d
@@ -64,4 +81,7 @@ COMMENT ON VIEW roneo.status IS
     'One line a replica: how fresh it is, how fresh it should be, and what hinders it. alert: OK; WARNING after a failure or when later than one interval; CRITICAL after three failures in a row, when later than three intervals, when its runner was killed, or when the destination is gone. A disabled one is never late.';
 COMMENT ON COLUMN roneo.status.state IS
     'ok, new, running, deferred, swap pending, failed, abandoned (its runner was killed), disabled, gone (the destination was dropped).';
+COMMENT ON COLUMN roneo.status.position IS 'The highest control value that was read.';
+COMMENT ON COLUMN roneo.status.protection IS 'What keeps an inserter or updater from missing rows that are committed late.';
+COMMENT ON COLUMN roneo.status.held_by IS 'The transaction on the source that rows of a replica without a key wait for, since held_since.';
 COMMENT ON COLUMN roneo.status.lag IS 'How long it has been due.';

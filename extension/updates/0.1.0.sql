@@ -1,0 +1,78 @@
+-- From 0.1.0 on: inserters and updaters, and runs that end with more to read.
+
+CREATE TABLE roneo.control_replica (
+    replica_id     integer NOT NULL,
+    control        name    NOT NULL,
+    control_type   text    NOT NULL,
+    key_columns    name[],
+    key_is_unique  boolean NOT NULL DEFAULT true,
+    append_only    boolean NOT NULL DEFAULT false,
+    null_control   text    NOT NULL DEFAULT 'refuse',
+    reads_xmin     boolean NOT NULL,
+    boundary       text    NOT NULL,
+    look_back      text,
+    batch_limit    bigint,
+    blackout       text    NOT NULL DEFAULT 'auto',
+    control_zone   text    NOT NULL,
+    sweep_every    interval,
+    last_value     text,
+    horizon        xid8,
+    window_start   text,
+    clock          text,
+    open_since     jsonb   NOT NULL DEFAULT '{}',
+    leaves         jsonb,
+    swept          xid8,
+    swept_at       timestamptz,
+    repull_from    text,
+    repull_to      text,
+    repulling      boolean NOT NULL DEFAULT false,
+    held_by        text,
+    held_since     timestamptz,
+    CONSTRAINT control_replica_pkey PRIMARY KEY (replica_id),
+    CONSTRAINT control_replica_replica_id_fkey FOREIGN KEY (replica_id)
+        REFERENCES roneo.replica ON DELETE CASCADE,
+    CONSTRAINT control_replica_null_control_chk CHECK (null_control IN ('refuse', 'read', 'ignore')),
+    CONSTRAINT control_replica_batch_limit_chk CHECK (batch_limit > 0),
+    CONSTRAINT control_replica_sweep_every_chk CHECK (sweep_every >= interval '0')
+);
+COMMENT ON TABLE roneo.control_replica IS
+    'Replicas that follow a control column, inserters and updaters: what was asked for, and the position, which commits with the rows.';
+COMMENT ON COLUMN roneo.control_replica.control_type IS 'Its type on the source, without a domain around it.';
+COMMENT ON COLUMN roneo.control_replica.key_columns IS 'What rows are matched by; NULL: rows are only added.';
+COMMENT ON COLUMN roneo.control_replica.key_is_unique IS 'Whether an index of the source vouches for the key.';
+COMMENT ON COLUMN roneo.control_replica.reads_xmin IS
+    'Whether the source shows which transaction wrote a row; where it does not, the boundary is the only protection.';
+COMMENT ON COLUMN roneo.control_replica.boundary IS
+    'How far the upper bound stays behind the source''s clock (an interval) or highest value (a number): a delay.';
+COMMENT ON COLUMN roneo.control_replica.look_back IS
+    'How far below the position late values are still looked for: a range of the index, and no delay. NULL: no distance is known.';
+COMMENT ON COLUMN roneo.control_replica.control_zone IS 'The time zone that values without one are written in.';
+COMMENT ON COLUMN roneo.control_replica.sweep_every IS
+    'How often the whole table is looked through for rows written since; NULL: only when told to.';
+COMMENT ON COLUMN roneo.control_replica.last_value IS 'The highest value that was read, as the source writes it.';
+COMMENT ON COLUMN roneo.control_replica.horizon IS
+    'Rows of older transactions have been read; of this and newer ones they may not.';
+COMMENT ON COLUMN roneo.control_replica.window_start IS
+    'Down to this value rows of newer transactions are looked for; NULL: down to the lowest.';
+COMMENT ON COLUMN roneo.control_replica.clock IS
+    'The source''s clock at the last refresh, or its highest value, from just before the snapshot.';
+COMMENT ON COLUMN roneo.control_replica.open_since IS
+    'The transactions that were open on the source, each with a clock from before its start.';
+COMMENT ON COLUMN roneo.control_replica.leaves IS 'The tables that rows came from, with their files.';
+COMMENT ON COLUMN roneo.control_replica.swept IS 'What horizon is for the last sweep.';
+COMMENT ON COLUMN roneo.control_replica.repull_from IS 'Where a repull that is under way goes on; NULL: at the lowest value.';
+COMMENT ON COLUMN roneo.control_replica.repull_to IS 'Where it ends, exclusive; NULL: at the position.';
+COMMENT ON COLUMN roneo.control_replica.held_by IS 'The transaction on the source that rows wait for.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.control_replica', '');
+
+-- A method finds its rows by its own name.
+CREATE OR REPLACE VIEW roneo.inserter_replica AS
+SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'inserter';
+COMMENT ON VIEW roneo.inserter_replica IS 'The replicas of method inserter.';
+
+CREATE OR REPLACE VIEW roneo.updater_replica AS
+SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'updater';
+COMMENT ON VIEW roneo.updater_replica IS 'The replicas of method updater.';
+
+ALTER TABLE roneo.run ADD COLUMN has_more boolean;
+COMMENT ON COLUMN roneo.run.has_more IS 'Whether it ended at a batch_limit or in the middle of a repull, with more to read.';
