@@ -76,3 +76,6 @@ COMMENT ON VIEW roneo.updater_replica IS 'The replicas of method updater.';
 
 ALTER TABLE roneo.run ADD COLUMN has_more boolean;
 COMMENT ON COLUMN roneo.run.has_more IS 'Whether it ended at a batch_limit or in the middle of a repull, with more to read.';
+
+-- They have an argument more.
+DROP FUNCTION roneo.refresh(regclass, boolean, boolean, boolean), roneo.plan(regclass, boolean, boolean);

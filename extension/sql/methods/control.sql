@@ -38,6 +38,8 @@ RETURN format($query$SELECT pg_catalog.jsonb_build_object(
     'cache', (SELECT pg_catalog.max(q.seqcache) FROM pg_catalog.pg_sequence AS q
               JOIN pg_catalog.pg_depend AS d ON d.objid = q.seqrelid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = %4$s::pg_catalog.oid),
+    'inherited', EXISTS (SELECT FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent
+                         WHERE p.oid = %4$s::pg_catalog.oid AND p.relkind = 'r'),
     'xmin', %5$s,
     'plain', NOT EXISTS (
         WITH RECURSIVE tree AS (
@@ -137,7 +139,7 @@ $$;
 COMMENT ON FUNCTION roneo.require_key(jsonb, text[]) IS 'Raises RO007 for a key that is missing, unknown, or can be NULL.';
 
 CREATE OR REPLACE FUNCTION roneo.bad_argument(problem text, advice text)
-RETURNS void LANGUAGE plpgsql IMMUTABLE
+RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -145,6 +147,21 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.bad_argument(text, text) IS 'Raises RO007.';
+
+-- A person means a time in the zone of the session; 'today' is one day, however long a repull takes.
+CREATE OR REPLACE FUNCTION roneo.settled_value(value text, control_type text)
+RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    settled text;
+BEGIN
+    EXECUTE format('SELECT pg_catalog.to_jsonb(%L::%s) #>> ''{}''', value, control_type) INTO settled;
+    RETURN settled;
+END;
+$$;
+COMMENT ON FUNCTION roneo.settled_value(text, text) IS
+    'A value that a person gave, in a form that does not depend on when and where it is read.';
 
 CREATE OR REPLACE FUNCTION roneo.require_distance(argument text, value text, control_type text)
 RETURNS void LANGUAGE plpgsql STABLE
@@ -184,6 +201,13 @@ BEGIN
         PERFORM roneo.bad_argument(format('batch_limit is %s', c.batch_limit), 'Give the number of rows that one transaction may read, or NULL.');
     ELSIF c.sweep_every < interval '0' THEN
         PERFORM roneo.bad_argument(format('sweep_every is %s', c.sweep_every), 'Give an interval; 0 sweeps at every refresh.');
+    ELSIF c.sweep_every IS NOT NULL AND NOT roneo.follows_xmin(c) THEN
+        PERFORM roneo.bad_argument('sweep_every is given, and rows do not show which transaction wrote them',
+            'That takes a table, the right to read xmin, and a key or append_only => true.');
+    ELSIF c.sweep_every > interval '0' AND c.key_columns IS NULL THEN
+        -- Of older ones it is not known which of them the window has had.
+        PERFORM roneo.bad_argument(format('sweep_every is %s, for a replica without a key', c.sweep_every),
+            'Without a key a sweep finds only what was written since the last refresh: give 0, which sweeps at every refresh.');
     ELSIF c.blackout NOT IN ('auto', 'off', 'on') AND c.blackout !~ '^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$' THEN
         PERFORM roneo.bad_argument(format('blackout is %L', c.blackout), 'Give auto, off, on, or hours such as ''00:30-02:30''.');
     ELSIF c.null_control NOT IN ('refuse', 'read', 'ignore') THEN
@@ -198,7 +222,7 @@ BEGIN
         PERFORM roneo.bad_argument(format('control_zone %L is no time zone', c.control_zone), 'pg_timezone_names lists them.');
     END IF;
     BEGIN
-        EXECUTE format('SELECT %L::%s', start_value, c.control_type);
+        PERFORM roneo.settled_value(start_value, c.control_type);
     EXCEPTION WHEN data_exception THEN
         PERFORM roneo.bad_argument(format('start_value %L is no value of type %s', start_value, c.control_type),
             'Rows above it are copied.');
@@ -223,7 +247,7 @@ BEGIN
         WHEN 'time' THEN '10 minutes'
         WHEN 'serial' THEN greatest(10000, 10 * coalesce((facts ->> 'cache')::bigint, 1))::text END);
     -- Where values have no distance, only the transactions tell what is late.
-    c.sweep_every := coalesce(c.sweep_every, CASE kind WHEN 'order' THEN interval '0' END);
+    c.sweep_every := coalesce(c.sweep_every, CASE WHEN kind = 'order' AND roneo.follows_xmin(c) THEN interval '0' END);
     c.blackout := coalesce(c.blackout, 'auto');
     c.null_control := coalesce(c.null_control, 'refuse');
     c.control_zone := coalesce(c.control_zone, facts ->> 'zone');
@@ -242,7 +266,8 @@ AS $$
 DECLARE
     value text;
 BEGIN
-    EXECUTE format('SELECT %1$I::text FROM %2$s WHERE %1$I IS NOT NULL ORDER BY %1$I DESC LIMIT 1', control, target) INTO value;
+    -- Without x. the order would be that of the text.
+    EXECUTE format('SELECT x.%1$I::text FROM %2$s AS x WHERE x.%1$I IS NOT NULL ORDER BY x.%1$I DESC LIMIT 1', control, target) INTO value;
     RETURN value;
 END;
 $$;
@@ -271,27 +296,69 @@ $$;
 COMMENT ON FUNCTION roneo.first_position(roneo.control_replica, jsonb, regclass, text, boolean, boolean) IS
     'Where a replica starts: at start_value; at the highest value of an adopted table; at the source''s highest where nothing is to be copied; else at the beginning.';
 
+CREATE OR REPLACE FUNCTION roneo.require_control_here(
+    target regclass, description jsonb, key_columns name[], control name, start_value text)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    control_here text;
+    loose        name;
+BEGIN
+    SELECT c.col ->> 'type_base' INTO control_here
+    FROM jsonb_array_elements(roneo.local_relation(target) -> 'columns') AS c (col) WHERE c.col ->> 'name' = control;
+    IF control_here IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO015',
+            MESSAGE = format('table %s has no column %I, the control column', target, control),
+            HINT    = 'Add it, or name a dest that does not exist.';
+    ELSIF start_value IS NULL AND control_here <> (roneo.control_column(description, control) ->> 'type_base')
+          AND (roneo.control_class(control_here) = 'serial' AND roneo.control_class(
+                   roneo.control_column(description, control) ->> 'type_base') = 'serial') IS NOT TRUE THEN
+        PERFORM roneo.bad_argument(format('column %I of table %s is of type %s, and another one at the source', control, target, control_here),
+            'So its highest value does not tell where to go on: give start_value.');
+    END IF;
+    SELECT a.attname INTO loose
+    FROM jsonb_array_elements(description #> '{relation,columns}') AS c (col)
+    JOIN pg_attribute AS a ON a.attrelid = target AND a.attname = c.col ->> 'name' AND a.attnum > 0 AND NOT a.attnotnull
+    WHERE a.attname = ANY (key_columns) AND NOT (c.col ->> 'not_null')::boolean;
+    IF FOUND THEN
+        PERFORM roneo.bad_argument(format('column %I of the key can be NULL on both sides', loose),
+            format('Rows with a NULL would come again and again. ALTER TABLE %s ALTER COLUMN %I SET NOT NULL;', target, loose));
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_control_here(regclass, jsonb, name[], name, text) IS
+    'Raises RO015 or RO007 where an adopted table does not tell how far it has got, or would take rows without a key.';
+
 CREATE OR REPLACE FUNCTION roneo.prepare_target(
-    table_schema name, table_name name, description jsonb, columns text[], key_columns name[], with_indexes boolean,
-    OUT target regclass, OUT adopted boolean)
+    table_schema name, table_name name, description jsonb, columns text[], wish roneo.control_replica,
+    with_indexes boolean, start_value text, OUT target regclass, OUT adopted boolean)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    key_column name;
 BEGIN
     target := to_regclass(format('%I.%I', table_schema, table_name));
     adopted := target IS NOT NULL;
     IF adopted THEN
         PERFORM roneo.require_adoptable(target, roneo.described_columns(description, columns), columns);
+        PERFORM roneo.require_control_here(target, description, wish.key_columns, wish.control, start_value);
     ELSE
         target := roneo.make_table(table_schema, table_name, description,
             roneo.described_columns(description, columns), with_indexes, true);
-        IF key_columns IS NOT NULL AND NOT roneo.has_arbiter(target, key_columns) THEN
-            EXECUTE format('CREATE UNIQUE INDEX ON %s (%s)', target, roneo.column_list(key_columns));
+        IF wish.key_columns IS NOT NULL AND NOT roneo.has_arbiter(target, wish.key_columns) THEN
+            EXECUTE format('CREATE UNIQUE INDEX ON %s (%s)', target, roneo.column_list(wish.key_columns));
         END IF;
+        -- The columns of a view can be NULL, and such keys would match nothing.
+        FOREACH key_column IN ARRAY coalesce(wish.key_columns, '{}') LOOP
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', target, key_column);
+        END LOOP;
     END IF;
 END;
 $$;
-COMMENT ON FUNCTION roneo.prepare_target(name, name, jsonb, text[], name[], boolean) IS
+COMMENT ON FUNCTION roneo.prepare_target(name, name, jsonb, text[], roneo.control_replica, boolean, text) IS
     'Makes the table of a replica with a unique index on its key, or adopts the one that is there.';
 
 CREATE OR REPLACE FUNCTION roneo.register_control(
@@ -305,31 +372,36 @@ DECLARE
     column_here jsonb := roneo.control_column(description, wish.control);
     facts       jsonb := roneo.control_facts(source, description, wish.control);
     natural_key name[] := roneo.natural_key(description, columns);
+    described   jsonb;
     place       record;
     target      record;
     made        roneo.replica;
 BEGIN
     SELECT * INTO place FROM roneo.require_dest_name(dest, description);
     PERFORM roneo.require_columns_exist(columns, description);
-    PERFORM roneo.require_columns_exist(ARRAY[wish.control]::text[], jsonb_set(description, '{relation,columns}',
-        roneo.described_columns(description, columns)));
+    described := jsonb_set(description, '{relation,columns}', roneo.described_columns(description, columns));
+    PERFORM roneo.require_columns_exist(ARRAY[wish.control]::text[], described);
     IF method = 'updater' THEN
         wish.key_columns := coalesce(wish.key_columns, natural_key);
         PERFORM roneo.require_key(description, wish.key_columns::text[]);
     ELSIF NOT wish.append_only OR wish.key_columns IS NOT NULL THEN
         wish.key_columns := coalesce(wish.key_columns, natural_key);
     END IF;
-    wish.key_is_unique := coalesce(wish.key_columns @> natural_key, true);
-    wish.control_type := column_here ->> 'type_base';
+    PERFORM roneo.require_columns_exist(wish.key_columns::text[], described);
+    -- An index of a table says nothing about those that inherit from it.
+    wish.key_is_unique := coalesce(wish.key_columns @> natural_key, false) AND NOT (facts ->> 'inherited')::boolean;
+    -- As a type to cast to, character has one place.
+    wish.control_type := CASE column_here ->> 'type_base' WHEN 'character' THEN 'bpchar' ELSE column_here ->> 'type_base' END;
     wish.reads_xmin := (facts ->> 'xmin')::boolean AND (facts ->> 'plain')::boolean;
-    SELECT * INTO target FROM roneo.prepare_target(place.place_schema, place.place_name, description, columns, wish.key_columns, with_indexes);
+    SELECT * INTO target FROM roneo.prepare_target(place.place_schema, place.place_name, description, columns, wish, with_indexes, start_value);
     IF wish.key_columns IS NOT NULL AND NOT roneo.has_arbiter(target.target, wish.key_columns) THEN
         PERFORM roneo.bad_argument(format('%s has no unique index on (%s)', target.target, roneo.column_list(wish.key_columns)),
             format('CREATE UNIQUE INDEX ON %s (%s);', target.target, roneo.column_list(wish.key_columns)));
     END IF;
     wish := roneo.with_defaults(wish, facts);
     PERFORM roneo.require_control_arguments(wish, facts, start_value);
-    wish := roneo.first_position(wish, facts, target.target, start_value, target.adopted, copy_data);
+    wish := roneo.first_position(wish, facts, target.target, roneo.settled_value(start_value, wish.control_type),
+                                 target.adopted, copy_data);
     made := roneo.new_replica(source, description, target.target, method, columns, filter, refresh_every);
     wish.replica_id := made.replica_id;
     wish.open_since := '{}';

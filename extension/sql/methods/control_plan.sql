@@ -96,6 +96,37 @@ RETURN CASE WHEN c.repulling AND c.last_value IS NOT NULL THEN concat_ws(' AND '
 COMMENT ON FUNCTION roneo.chunk_condition(roneo.control_replica, jsonb) IS
     'The half-open range that this round of a repull makes equal; NULL without one.';
 
+-- Without a key the rows are deleted before they are read again. With one, those that are the same
+-- on both sides stay: deleting them would take what references them along.
+CREATE OR REPLACE FUNCTION roneo.clear_range_steps(
+    r roneo.replica, c roneo.control_replica, columns name[], overwrite boolean, chunk text)
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    remove roneo.step;
+    target text := format('%I.%I', r.dest_schema, r.dest_name);
+    doomed text := CASE WHEN roneo.repulls_nulls(c) THEN format('(%s OR %I IS NULL)', chunk, c.control) ELSE chunk END;
+BEGIN
+    remove := roneo.dest_step(CASE WHEN c.key_columns IS NULL THEN 1 ELSE 3 END,
+        'remove the rows of the range that is pulled again',
+        format('DELETE FROM %s AS kept WHERE %s%s', target, doomed, CASE WHEN c.key_columns IS NOT NULL THEN
+            format(' AND NOT EXISTS (SELECT FROM pg_temp.%I AS arrived WHERE %s%s)', roneo.staging_name(r),
+                roneo.key_match(c.key_columns, 'arrived', 'kept'),
+                -- An inserter leaves a row that is there; so what differs has to go.
+                CASE WHEN NOT overwrite THEN format(' AND ROW(%s)::record OPERATOR(pg_catalog.*=) ROW(%s)::record',
+                    (SELECT string_agg(format('kept.%I', k), ', ') FROM unnest(columns) AS k),
+                    (SELECT string_agg(format('arrived.%I', k), ', ') FROM unnest(columns) AS k)) END) END));
+    remove.counts := 'deleted';
+    RETURN NEXT remove;
+    IF c.key_columns IS NULL THEN
+        RETURN NEXT roneo.dest_step(1, 'see that the range is empty', roneo.empty_check(format('%s WHERE %s', target, doomed)));
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.clear_range_steps(roneo.replica, roneo.control_replica, name[], boolean, text) IS
+    'Steps that delete what a chunk of a repull is to replace; with a key, only what the source does not have any more.';
+
 CREATE OR REPLACE FUNCTION roneo.has_news(c roneo.control_replica, answer jsonb)
 RETURNS boolean LANGUAGE sql STABLE
 RETURN answer #>> '{inside,upto}' IS NOT NULL
@@ -103,9 +134,7 @@ RETURN answer #>> '{inside,upto}' IS NOT NULL
     OR c.null_control = 'read' AND coalesce((answer #>> '{inside,nulls}')::boolean, false)
     OR cardinality(roneo.fresh_leaves(c, answer)) > 0
     OR c.repulling
-    OR coalesce((answer #>> '{options,sweep}')::boolean, false)
-    OR roneo.is_swept(c, answer) AND (coalesce((answer #>> '{inside,swept}')::boolean, false)
-                                      OR coalesce((answer #>> '{inside,rewritten}')::boolean, false));
+    OR roneo.is_swept(c, answer) AND coalesce((answer #>> '{inside,swept}')::boolean, true);
 COMMENT ON FUNCTION roneo.has_news(roneo.control_replica, jsonb) IS 'Whether there is anything to read.';
 
 CREATE OR REPLACE FUNCTION roneo.window_select(r roneo.replica, c roneo.control_replica, answer jsonb)
@@ -143,7 +172,6 @@ DECLARE
                               ORDER BY p."position");
     condition text;
     chunk     text := roneo.chunk_condition(c, answer);
-    remove    roneo.step;
 BEGIN
     PERFORM roneo.require_same_source(r, answer);
     PERFORM roneo.require_no_blackout(r, c, answer);
@@ -154,10 +182,7 @@ BEGIN
     condition := roneo.window_select(r, c, answer);
     RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
     IF chunk IS NOT NULL THEN
-        remove := roneo.dest_step(CASE WHEN c.key_columns IS NULL THEN 1 ELSE 3 END, 'remove the rows of the range that is pulled again',
-            format('DELETE FROM %I.%I WHERE %s', r.dest_schema, r.dest_name, chunk));
-        remove.counts := 'deleted';
-        RETURN NEXT remove;
+        RETURN QUERY SELECT * FROM roneo.clear_range_steps(r, c, columns, overwrite, chunk);
     END IF;
     IF c.key_columns IS NULL THEN
         RETURN QUERY SELECT * FROM roneo.read_step(r, answer, condition, wanted, r.dest_schema, r.dest_name);

@@ -16,7 +16,9 @@ CROSS JOIN LATERAL (
     OFFSET 0) AS o (list)$query$,
     roneo.identity_query(),
     CASE roneo.control_class(c.control_type) WHEN 'serial'
-        THEN format('(SELECT pg_catalog.max(%I)::text FROM %s)', c.control, roneo.source_name_of(r))
+        -- NaN and Infinity are no place to count from.
+        THEN format('(SELECT pg_catalog.max(%I)::text FROM %s%s)', c.control, roneo.source_name_of(r),
+                    format(CASE c.control_type WHEN 'numeric' THEN ' WHERE %I < ''1e1000''::pg_catalog.numeric' END, c.control))
         ELSE 'NULL::text' END);
 COMMENT ON FUNCTION roneo.control_before(roneo.replica, roneo.control_replica) IS
     'The query before the snapshot: identity, the clock or the highest value, and then the open transactions.';
@@ -52,12 +54,14 @@ CREATE OR REPLACE FUNCTION roneo.rewritten_query(r roneo.replica, c roneo.contro
 RETURNS text LANGUAGE sql STABLE
 RETURN CASE WHEN c.leaves IS NULL OR c.last_value IS NULL OR NOT roneo.follows_xmin(c) OR c.horizon IS NULL THEN 'false'
     ELSE format($query$EXISTS (SELECT FROM pg_catalog.jsonb_each_text(leaf.list) AS n
-            JOIN pg_catalog.jsonb_each_text(%L) AS k ON k.key = n.key AND k.value <> n.value)
-        AND EXISTS (SELECT FROM %s WHERE %I <= %s AND pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s)$query$,
-        c.leaves, roneo.source_name_of(r), c.control, roneo.value_literal(c, c.last_value), roneo.age_of(c.horizon), m)
+            JOIN pg_catalog.jsonb_each_text(%1$L) AS k ON k.key = n.key AND k.value <> n.value
+            WHERE EXISTS (SELECT FROM %2$s WHERE tableoid = n.key::pg_catalog.oid AND %3$I <= %4$s AND %5$s)
+              AND NOT EXISTS (SELECT FROM %2$s WHERE tableoid = n.key::pg_catalog.oid AND NOT (%5$s)))$query$,
+        c.leaves, roneo.source_name_of(r), c.control, roneo.value_literal(c, c.last_value),
+        format('pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s', roneo.age_of(c.horizon), m))
 END;
 COMMENT ON FUNCTION roneo.rewritten_query(roneo.replica, roneo.control_replica, text) IS
-    'SQL that tells whether a table is in a new file, and rows below the position have new transactions: ALTER TABLE does that. VACUUM FULL keeps the transactions.';
+    'SQL that tells whether a table is in a new file in which all rows have new transactions, some of them below the position: ALTER TABLE does that, and TRUNCATE. VACUUM FULL keeps the transactions.';
 
 -- Who holds rows back: the transaction that the snapshot's xmin names, wherever in the cluster.
 CREATE OR REPLACE FUNCTION roneo.holder_query()
@@ -74,7 +78,8 @@ COMMENT ON FUNCTION roneo.holder_query() IS 'SQL that names the oldest open tran
 CREATE OR REPLACE FUNCTION roneo.chunk_query(r roneo.replica, c roneo.control_replica)
 RETURNS text LANGUAGE sql STABLE
 RETURN CASE WHEN c.repulling AND c.last_value IS NOT NULL THEN format(
-    '(SELECT %1$I::text FROM %2$s WHERE %3$s ORDER BY %1$I OFFSET %4$s LIMIT 1)',
+    -- Without x. the order would be that of the text.
+    '(SELECT x.%1$I::text FROM %2$s AS x WHERE %3$s ORDER BY x.%1$I OFFSET %4$s LIMIT 1)',
     c.control, roneo.source_name_of(r),
     concat_ws(' AND ',
         format('%I <= %s', c.control, roneo.value_literal(c, c.last_value)),
@@ -123,11 +128,11 @@ CROSS JOIN (SELECT (%12$s) AS list OFFSET 0) AS leaf$query$,
         CASE WHEN c.batch_limit IS NULL THEN 'false' ELSE roneo.exists_query(q.relation, format('%s AND %I > u.value', q.ready, c.control)) END,
         roneo.value_warning(c, q.relation, q.ready),
         roneo.exists_query(q.relation, roneo.late_condition(c, false, x, m)),
-        roneo.exists_query(q.relation, CASE WHEN c.sweep_every IS NOT NULL THEN roneo.late_condition(c, true, x, m) END),
+        CASE WHEN roneo.sweep_is_due(c) THEN roneo.exists_query(q.relation, roneo.late_condition(c, true, x, m)) ELSE 'NULL::boolean' END,
         roneo.exists_query(q.relation, CASE c.null_control WHEN 'read' THEN roneo.null_condition(c, x, m)
                                                            WHEN 'refuse' THEN format('%I IS NULL', c.control) END),
         CASE WHEN roneo.ready_condition(c, x, m) IS NULL THEN 'NULL::text'
-             ELSE format('(SELECT %1$I::text FROM %2$s WHERE %3$s ORDER BY %1$I LIMIT 1)', c.control, q.relation,
+             ELSE format('(SELECT x.%1$I::text FROM %2$s AS x WHERE %3$s ORDER BY x.%1$I LIMIT 1)', c.control, q.relation,
                  concat_ws(' AND ', format('%I IS NOT NULL', c.control),
                      format(CASE WHEN c.window_start IS NOT NULL THEN '%I >= %s' END, c.control, roneo.value_literal(c, c.window_start)),
                      roneo.held_condition(x, m))) END,

@@ -7,7 +7,7 @@ RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE
     WHEN control_type IN ('timestamp with time zone', 'timestamp without time zone', 'date') THEN 'time'
     WHEN control_type IN ('smallint', 'integer', 'bigint', 'numeric') THEN 'serial'
-    WHEN control_type IN ('uuid', 'text', 'character varying', 'character') THEN 'order'
+    WHEN control_type IN ('uuid', 'text', 'character varying', 'character', 'bpchar') THEN 'order'
 END;
 COMMENT ON FUNCTION roneo.control_class(text) IS
     'time, serial, or order (values have an order but no distance); NULL for a type that cannot be followed.';
@@ -62,24 +62,34 @@ END;
 COMMENT ON FUNCTION roneo.zone_changes(text, timestamptz) IS
     'The changes of a zone''s clock within thirty hours of a point of time, and by how much it is set forward.';
 
-CREATE OR REPLACE FUNCTION roneo.blackout_hours(blackout text, OUT opens time, OUT closes time)
+CREATE OR REPLACE FUNCTION roneo.blackout_hours(blackout text, OUT opens interval, OUT closes interval)
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
-    SELECT CASE WHEN blackout LIKE '%-%' THEN split_part(blackout, '-', 1)::time ELSE time '00:30' END,
-           CASE WHEN blackout LIKE '%-%' THEN split_part(blackout, '-', 2)::time ELSE time '02:30' END;
+    SELECT h.opens, CASE WHEN h.closes > h.opens THEN h.closes ELSE h.closes + interval '24 hours' END
+    FROM (SELECT CASE WHEN blackout LIKE '%-%' THEN split_part(blackout, '-', 1)::interval ELSE interval '00:30' END,
+                 CASE WHEN blackout LIKE '%-%' THEN split_part(blackout, '-', 2)::interval ELSE interval '02:30' END) AS h (opens, closes);
 END;
-COMMENT ON FUNCTION roneo.blackout_hours(text) IS 'The local hours of a blackout: 00:30 to 02:30, or those given.';
+COMMENT ON FUNCTION roneo.blackout_hours(text) IS
+    'The local hours of a blackout, counted from midnight: 00:30 to 02:30, or those given, which may end on the next day.';
 
+-- Of the nights before and after a change the nearer one: a clock set back at midnight shows the
+-- day before again.
 CREATE OR REPLACE FUNCTION roneo.blackout_at(c roneo.control_replica, moment timestamptz)
 RETURNS tstzrange LANGUAGE sql STABLE
 RETURN (
     SELECT w.pause
     FROM roneo.zone_changes(c.control_zone, moment) AS z
     CROSS JOIN roneo.blackout_hours(c.blackout) AS h
-    CROSS JOIN LATERAL (SELECT (z.at AT TIME ZONE c.control_zone)::date AS day, greatest(z.shift, -z.shift) AS width) AS d
+    CROSS JOIN LATERAL (
+        SELECT (d.day + h.opens) AT TIME ZONE c.control_zone AS opens, (d.day + h.closes) AT TIME ZONE c.control_zone AS closes
+        FROM generate_series(-1, 1) AS n
+        CROSS JOIN LATERAL (SELECT (z.at AT TIME ZONE c.control_zone)::date + n) AS d (day)
+        ORDER BY abs(extract(epoch FROM (d.day + (h.opens + h.closes) / 2) AT TIME ZONE c.control_zone - z.at))
+        LIMIT 1
+    ) AS night
     CROSS JOIN LATERAL (SELECT tstzrange(
-        least((d.day + h.opens) AT TIME ZONE c.control_zone, z.at - d.width),
-        greatest((d.day + h.closes) AT TIME ZONE c.control_zone, z.at + d.width)) AS pause) AS w
+        least(night.opens, z.at - greatest(z.shift, -z.shift)),
+        greatest(night.closes, z.at + greatest(z.shift, -z.shift))) AS pause) AS w
     WHERE c.blackout <> 'off'
       AND (c.control_type = 'timestamp without time zone' OR c.blackout <> 'auto')
       AND w.pause @> moment

@@ -12,14 +12,40 @@ RETURN CASE roneo.control_class(c.control_type) WHEN 'serial' THEN clock::numeri
                                                 ELSE extract(epoch FROM clock::timestamptz) END;
 COMMENT ON FUNCTION roneo.clock_order(roneo.control_replica, text) IS 'A clock of open_starts as a number, to order by.';
 
+CREATE OR REPLACE FUNCTION roneo.clock_of(c roneo.control_replica, answer jsonb)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE roneo.control_class(c.control_type) WHEN 'serial' THEN coalesce(answer #>> '{before,top}', c.clock, '0')
+                                                ELSE answer #>> '{before,clock}' END;
+COMMENT ON FUNCTION roneo.clock_of(roneo.control_replica, jsonb) IS
+    'What the source''s clock showed before its open transactions were listed; of a serial, its highest value.';
+
+CREATE OR REPLACE FUNCTION roneo.clock_was_set_back(c roneo.control_replica, answer jsonb)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN roneo.clock_order(c, roneo.clock_of(c, answer)) < roneo.clock_order(c, c.clock);
+COMMENT ON FUNCTION roneo.clock_was_set_back(roneo.control_replica, jsonb) IS
+    'Whether the source''s clock shows an earlier time than at the last refresh, or its highest value is lower than then; NULL at the first one.';
+
+-- What was written meanwhile can lie below the window, which was made with the old clock.
+CREATE OR REPLACE FUNCTION roneo.values_repeat(c roneo.control_replica, answer jsonb)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN coalesce(
+    roneo.clock_was_set_back(c, answer)
+    OR roneo.control_class(c.control_type) = 'time'
+       AND roneo.zone_offset(roneo.written_zone(c), (answer #>> '{before,clock}')::timestamptz)
+           < roneo.zone_offset(roneo.written_zone(c), c.clock::timestamptz),
+    false);
+COMMENT ON FUNCTION roneo.values_repeat(roneo.control_replica, jsonb) IS
+    'Whether values below those of the last refresh were given out since: the clock was set back, or an hour of local time came twice.';
+
 -- A transaction that was not open at the last refresh began after the clock that was read before
--- it. At the first one nothing is known of those that are open. A prepared transaction turns up
+-- it. At the first one nothing is known of those that are open, nor when that clock was set back
+-- since. A prepared transaction turns up
 -- under a new name: it inherits the oldest start of all.
 CREATE OR REPLACE FUNCTION roneo.open_starts(c roneo.control_replica, answer jsonb)
 RETURNS jsonb LANGUAGE sql STABLE
 RETURN (
     SELECT coalesce(jsonb_object_agg(o.name, CASE
-        WHEN c.clock IS NULL THEN 'unknown'
+        WHEN c.clock IS NULL OR roneo.clock_was_set_back(c, answer) THEN 'unknown'
         WHEN c.open_since ? o.name THEN c.open_since ->> o.name
         WHEN o.name NOT LIKE 'p/%' THEN c.clock
         WHEN EXISTS (SELECT FROM jsonb_each_text(c.open_since) AS k WHERE k.value = 'unknown') THEN 'unknown'
@@ -29,13 +55,6 @@ RETURN (
 );
 COMMENT ON FUNCTION roneo.open_starts(roneo.control_replica, jsonb) IS
     'The transactions that are open on the source, each with a clock from before its start, or unknown.';
-
-CREATE OR REPLACE FUNCTION roneo.clock_of(c roneo.control_replica, answer jsonb)
-RETURNS text LANGUAGE sql STABLE
-RETURN CASE roneo.control_class(c.control_type) WHEN 'serial' THEN coalesce(answer #>> '{before,top}', c.clock, '0')
-                                                ELSE answer #>> '{before,clock}' END;
-COMMENT ON FUNCTION roneo.clock_of(roneo.control_replica, jsonb) IS
-    'What the source''s clock showed before its open transactions were listed; of a serial, its highest value.';
 
 -- How far back from the source's clock a row can lie that an open transaction has yet to commit.
 CREATE OR REPLACE FUNCTION roneo.lowest_time(c roneo.control_replica, answer jsonb, open_since jsonb)
@@ -92,14 +111,22 @@ END;
 COMMENT ON FUNCTION roneo.window_after(roneo.control_replica, jsonb, jsonb, text) IS
     'Down to which value the next refresh looks for late rows; NULL: down to the lowest.';
 
+CREATE OR REPLACE FUNCTION roneo.sweep_is_due(c roneo.control_replica)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN coalesce(c.swept_at + c.sweep_every <= clock_timestamp(), false);
+COMMENT ON FUNCTION roneo.sweep_is_due(roneo.control_replica) IS
+    'Whether the probe is to ask for late rows in the whole table.';
+
+-- Whether one was due is the probe's to say: the time goes on while it is asked.
 CREATE OR REPLACE FUNCTION roneo.is_swept(c roneo.control_replica, answer jsonb)
 RETURNS boolean LANGUAGE sql STABLE
 RETURN roneo.follows_xmin(c) AND (
     coalesce((answer #>> '{options,sweep}')::boolean, false)
     OR coalesce((answer #>> '{inside,rewritten}')::boolean, false)
-    OR coalesce(c.swept_at + c.sweep_every <= clock_timestamp(), false));
+    OR answer #>> '{inside,swept}' IS NOT NULL
+    OR roneo.values_repeat(c, answer));
 COMMENT ON FUNCTION roneo.is_swept(roneo.control_replica, jsonb) IS
-    'Whether late rows are looked for in the whole table this time: told to, due, or because every row has a new transaction.';
+    'Whether late rows are looked for in the whole table this time: told to, due, because every row has a new transaction, or because values come again.';
 
 CREATE OR REPLACE FUNCTION roneo.leaves_after(c roneo.control_replica, answer jsonb)
 RETURNS jsonb LANGUAGE sql STABLE
@@ -123,6 +150,11 @@ BEGIN
     after.last_value := coalesce(inside ->> 'upto', c.last_value);
     after.open_since := CASE WHEN roneo.follows_xmin(c) THEN roneo.open_starts(c, answer) ELSE '{}' END;
     after.window_start := roneo.window_after(c, answer, after.open_since, after.last_value);
+    -- Of what is held, the probe saw only the rows in the window.
+    IF c.key_columns IS NULL AND roneo.answered_xid(answer, 'xmin') <> roneo.answered_xid(answer, 'xmax')
+       AND (c.repulling OR roneo.is_swept(c, answer) OR cardinality(roneo.fresh_leaves(c, answer)) > 0) THEN
+        after.window_start := NULL;
+    END IF;
     after.clock := roneo.clock_of(c, answer);
     after.horizon := greatest(c.horizon, roneo.answered_xid(answer, 'xmin'));
     after.leaves := roneo.leaves_after(c, answer);

@@ -100,11 +100,19 @@ END;
 COMMENT ON FUNCTION roneo.late_condition(roneo.control_replica, boolean, text, text) IS
     'True for a row at or below the position that may not have been read; NULL where that cannot be known. swept: looked for in the whole table.';
 
+CREATE OR REPLACE FUNCTION roneo.repulls_nulls(c roneo.control_replica)
+RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN c.repulling AND c.last_value IS NOT NULL AND c.null_control = 'read'
+   AND c.repull_from IS NULL AND c.repull_to IS NULL;
+COMMENT ON FUNCTION roneo.repulls_nulls(roneo.control_replica) IS
+    'Whether this round pulls the rows without a control value again: the first one of a repull of everything.';
+
 CREATE OR REPLACE FUNCTION roneo.null_condition(c roneo.control_replica, x text, m text)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE WHEN c.null_control = 'read'
     THEN concat_ws(' AND ', format('%I IS NULL', c.control),
-                   coalesce(roneo.since_condition(c, c.horizon, x, m), roneo.ready_condition(c, x, m)))
+                   coalesce(CASE WHEN NOT roneo.repulls_nulls(c) THEN roneo.since_condition(c, c.horizon, x, m) END,
+                            roneo.ready_condition(c, x, m)))
 END;
 COMMENT ON FUNCTION roneo.null_condition(roneo.control_replica, text, text) IS
     'True for a row without a control value that may not have been read; NULL where such rows are not wanted.';

@@ -129,7 +129,8 @@ CREATE OR REPLACE FUNCTION roneo.refresh(
     dest regclass,
     raise_errors boolean DEFAULT false,
     drop_dependents boolean DEFAULT false,
-    force boolean DEFAULT false)
+    force boolean DEFAULT false,
+    sweep boolean DEFAULT false)
 RETURNS roneo.run LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC'
@@ -156,7 +157,7 @@ BEGIN
     PERFORM roneo.require_replicas(ARRAY[dest]);
     BEGIN
         done.run_id := roneo.refresh_over_link(dest, jsonb_build_object(
-            'drop_dependents', drop_dependents, 'force', force));
+            'drop_dependents', drop_dependents, 'force', force, 'sweep', sweep));
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         -- A dblink connection stays open after a rollback.
         PERFORM roneo.close_link_of(dest);
@@ -178,8 +179,8 @@ BEGIN
     RETURN done;
 END;
 $$;
-COMMENT ON FUNCTION roneo.refresh(regclass, boolean, boolean, boolean) IS
-    'Brings one replica up to date now, over dblink, and returns its run. A failure leaves the destination as it was and is recorded and returned, or raised where raise_errors is true (a cancel always is, and then not recorded). drop_dependents: what depends on a view that must be rebuilt is dropped. force: copy although the source looks unchanged.';
+COMMENT ON FUNCTION roneo.refresh(regclass, boolean, boolean, boolean, boolean) IS
+    'Brings one replica up to date now, over dblink, and returns its run. A failure leaves the destination as it was and is recorded and returned, or raised where raise_errors is true (a cancel always is, and then not recorded). drop_dependents: what depends on a view that must be rebuilt is dropped. force: copy although the source looks unchanged. sweep: an inserter or updater looks for late rows in the whole table.';
 
 CREATE OR REPLACE FUNCTION roneo.close_link_of(dest regclass)
 RETURNS void LANGUAGE plpgsql
@@ -198,7 +199,7 @@ COMMENT ON FUNCTION roneo.close_link_of(regclass) IS
     'Closes this session''s dblink connection to the source of a replica, where there is one.';
 
 CREATE OR REPLACE FUNCTION roneo.plan(
-    dest regclass, drop_dependents boolean DEFAULT false, force boolean DEFAULT false)
+    dest regclass, drop_dependents boolean DEFAULT false, force boolean DEFAULT false, sweep boolean DEFAULT false)
 RETURNS SETOF roneo.step LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 -- begin_refresh pins these for the rest of the transaction; here they are the caller's again.
@@ -231,7 +232,7 @@ BEGIN
                p.into_types, NULL::text, NULL::boolean, p.counts, p.patient
         FROM roneo.plan_refresh(roneo.answer_over_link(begun.replica_id,
             ROW(begun.before, begun.lock, begun.inside)::roneo.probe,
-            jsonb_build_object('drop_dependents', drop_dependents, 'force', force), link)) AS p
+            jsonb_build_object('drop_dependents', drop_dependents, 'force', force, 'sweep', sweep), link)) AS p
         ORDER BY p.number;
     PERFORM roneo.close_link(link);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
@@ -240,5 +241,5 @@ EXCEPTION WHEN OTHERS OR query_canceled THEN
     RAISE;
 END;
 $$;
-COMMENT ON FUNCTION roneo.plan(regclass, boolean, boolean) IS
+COMMENT ON FUNCTION roneo.plan(regclass, boolean, boolean, boolean) IS
     'A dry run: asks the source, and returns the steps that a refresh would take now, in their order. Changes nothing. No steps: the source is unchanged.';

@@ -4,7 +4,9 @@ RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    c roneo.control_replica;
+    c          roneo.control_replica;
+    first_one  text;
+    first_left text;
 BEGIN
     PERFORM roneo.require_replicas(ARRAY[dest]);
     SELECT k.* INTO c
@@ -22,14 +24,15 @@ BEGIN
             HINT    = 'Ask again when that refresh has ended.';
     END IF;
     BEGIN
-        EXECUTE format('SELECT %1$L::%3$s, %2$L::%3$s', from_value, to_value, c.control_type);
+        first_one := roneo.settled_value(from_value, c.control_type);
+        first_left := roneo.settled_value(to_value, c.control_type);
     EXCEPTION WHEN data_exception THEN
         PERFORM roneo.bad_argument(format('the range from %s to %s is not one of type %s',
             coalesce(quote_literal(from_value), 'the lowest'), coalesce(quote_literal(to_value), 'the highest'), c.control_type),
             'The first value is pulled again, the last one is not.');
     END;
     UPDATE roneo.control_replica AS k
-    SET repulling = true, repull_from = from_value, repull_to = to_value
+    SET repulling = true, repull_from = first_one, repull_to = first_left
     WHERE k.replica_id = c.replica_id;
 END;
 $$;
