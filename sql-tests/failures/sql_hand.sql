@@ -152,6 +152,10 @@ SELECT is(o, 'ok', 'the same session can refresh again')
 FROM dblink('worker', $$ SELECT outcome FROM roneo.refresh('emptied') $$) AS t(o text);
 
 -- Two at once.
+-- Both would forget this one.
+INSERT INTO roneo.run (replica_id, dest, method, hand, outcome, started_at, ended_at)
+SELECT replica_id, 'public.emptied', 'plain', 'sql', 'ok', now() - interval '1 year', now() FROM roneo.replica WHERE dest = 'emptied'::regclass;
+SET statement_timeout = '10s';
 SELECT dblink_exec('worker', 'BEGIN') \g /dev/null
 SELECT is(o, 'ok', 'one session refreshes, and has not committed')
 FROM dblink('worker', $$ SELECT outcome FROM roneo.refresh('emptied') $$) AS t(o text);
@@ -161,6 +165,7 @@ SELECT throws_ok($$ SELECT roneo.refresh('emptied', raise_errors => true) $$, 'R
 SELECT throws_ok($$ SELECT roneo.plan('emptied') $$, 'RO002', NULL, 'nor can it plan');
 SELECT throws_ok($$ SELECT roneo.drop_replica('emptied') $$, 'RO002', NULL, 'nor drop the replica');
 SELECT dblink_exec('worker', 'COMMIT') \g /dev/null
+RESET statement_timeout;
 SELECT is(array_agg(u.outcome ORDER BY u.outcome), '{deferred,ok}', 'both are in the history')
 FROM (SELECT * FROM roneo.run WHERE dest = 'public.emptied' ORDER BY run_id DESC LIMIT 2) AS u;
 SELECT is(state, 'ok', 'the one that refreshed decides about the status') FROM roneo.status WHERE dest = 'public.emptied';
