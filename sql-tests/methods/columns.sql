@@ -60,6 +60,8 @@ INSERT INTO change (what, statements, keeps_view) VALUES
     ('a column goes and comes back empty',
      'ALTER TABLE t DROP d; ALTER TABLE t ADD d numeric(6,2)', true),
     ('with another type', 'ALTER TABLE t DROP d; ALTER TABLE t ADD d text DEFAULT ''text''', false),
+    ('the key is dropped', 'ALTER TABLE t DROP CONSTRAINT "t key"; ALTER TABLE t ALTER a DROP NOT NULL;
+      INSERT INTO t VALUES (NULL, NULL, 0)', true),
     ('NULL becomes possible',
      'ALTER TABLE t ALTER c DROP NOT NULL; INSERT INTO t (a) VALUES (9)', true),
     ('or impossible', 'ALTER TABLE t ALTER b SET NOT NULL', true),
@@ -83,7 +85,7 @@ RETURN on_source(format('SET search_path = app; %s',
 CREATE FUNCTION same(number int) RETURNS text LANGUAGE sql
 RETURN nullif(picture(format('app.t%s', number)::regclass),
               source_value(format('SELECT picture(%L)', format('app.t%s', number))));
-SELECT changed(number, 'CREATE TABLE t (a int PRIMARY KEY, b text, c int NOT NULL, d numeric(6,2));
+SELECT changed(number, 'CREATE TABLE t (a int CONSTRAINT "t key" PRIMARY KEY, b text, c int NOT NULL, d numeric(6,2));
                         INSERT INTO t VALUES (1, ''one'', 10, 1.10), (2, ''two'', 20, 2.20)') FROM change;
 SELECT roneo.create_snapshot('main', format('app.t%s', number), check_changes => false) FROM change;
 CREATE TEMP TABLE first_view AS SELECT number, format('app.t%s', number)::regclass::oid AS view FROM change;

@@ -168,7 +168,8 @@ DECLARE
     wanted jsonb   := roneo.wanted_source_columns(r, answer);
     steady boolean := roneo.is_steady(r.filter);
 BEGIN
-    IF steady AND roneo.is_unchanged(m, answer, wanted, m.pending_fingerprint, m.pending_columns, m.pending_at) THEN
+    IF (answer #>> '{options,show_pending}')::boolean AND m.pending_columns = wanted
+       OR steady AND roneo.is_unchanged(m, answer, wanted, m.pending_fingerprint, m.pending_columns, m.pending_at) THEN
         RETURN QUERY SELECT * FROM roneo.show_steps(r, m, answer, wanted, NOT m.pending_frozen, true);
     ELSIF NOT (steady AND roneo.is_unchanged(m, answer, wanted, m.fingerprint, m.columns, m.loaded_at)) THEN
         -- What a rebuilt view would take along is named before anything is read.
@@ -198,16 +199,16 @@ COMMENT ON FUNCTION roneo.has_shape(roneo.snapshot_replica, jsonb) IS
 CREATE OR REPLACE FUNCTION roneo.drop_key_step(hidden text, shown regclass, known jsonb, wanted jsonb)
 RETURNS SETOF roneo.step LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT (roneo.dest_step(1, 'drop the primary key, whose columns can be null on the source now', format(
-        $drop$DO $roneo$ BEGIN
+    SELECT (roneo.dest_step(1, 'drop the primary key, whose columns can be null on the source now', format('DO %L', format(
+        $drop$BEGIN
     EXECUTE (SELECT pg_catalog.format('ALTER TABLE %%s DROP CONSTRAINT %%I', c.conrelid::pg_catalog.regclass, c.conname)
              FROM pg_catalog.pg_constraint AS c
              WHERE c.conrelid = %L::pg_catalog.regclass AND c.contype = 'p');
-END $roneo$$drop$, hidden))).*
+END$drop$, hidden)))).*
     WHERE EXISTS (
         SELECT
         FROM pg_index AS i
-        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
         JOIN jsonb_array_elements(wanted) AS w (col) ON NOT (w.col ->> 'not_null')::boolean
         LEFT JOIN jsonb_array_elements(known) AS k (col) ON k.col ->> 'number' = w.col ->> 'number'
         WHERE i.indrelid = shown AND i.indisprimary
