@@ -1,6 +1,6 @@
 -- What may go wrong while the SQL hand refreshes: the destination stays as it was, and nothing is left behind.
 SET client_min_messages = warning;
-SELECT plan(97);
+SELECT plan(105);
 
 SELECT format('host=%s port=%s dbname=%s user=postgres', :'socket', :'port', :'dest_db') AS dest_conninfo \gset
 INSERT INTO roneo.setting VALUES ('lock_timeout_ms', '20'), ('lock_attempts', '2');
@@ -14,6 +14,7 @@ SELECT on_source($source$
     BEGIN
         IF met = 'terminate' THEN PERFORM pg_terminate_backend(pg_backend_pid());
         ELSIF met = 'divide' THEN RETURN 1 / 0;
+        ELSIF met = 'cancel' THEN PERFORM pg_cancel_backend(pg_backend_pid()), pg_sleep(1);
         ELSIF met = 'raise' THEN RAISE insufficient_privilege;
         END IF;
         RETURN i;
@@ -84,6 +85,9 @@ SELECT is_clean('after that', :temporary);
 SELECT is_repaired(d, format('a row can be computed again (%s)', d)) FROM unnest('{shown,emptied}'::regclass[]) AS d;
 SELECT is_survived('shown', 'raise', '42501', 'the source refuses');
 SELECT is_repaired('shown', 'the source refuses');
+SELECT is_survived('shown', 'cancel', '57014', 'someone cancels it on the source');
+SELECT is_clean('after that', :temporary);
+SELECT is_repaired('shown', 'someone cancels it on the source');
 
 -- The destination.
 ALTER TABLE emptied ADD CONSTRAINT small CHECK (id <> 300) NOT VALID;

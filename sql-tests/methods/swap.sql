@@ -1,6 +1,6 @@
 -- How a snapshot's view is swapped: readers are never hurt, and a swap that must wait loses nothing.
 SET client_min_messages = warning;
-SELECT plan(52);
+SELECT plan(56);
 
 SELECT format('host=%s port=%s dbname=%s user=postgres', :'socket', :'port', :'dest_db') AS dest_conninfo \gset
 INSERT INTO roneo.setting VALUES ('lock_timeout_ms', '20'), ('lock_attempts', '2');
@@ -105,23 +105,44 @@ SELECT format('ALTER %s OWNER TO postgres', what)
 FROM unnest(ARRAY['VIEW events', 'TABLE events_snap1', 'TABLE events_snap2']) AS what \gexec
 SELECT format('DROP OWNED BY %1$I; DROP ROLE %1$I', 'owner of ' || :'dest_db') \gexec
 
--- refresh_due comes back for what it could only load: the reader leaves when it sees the deferral.
-UPDATE roneo.replica SET refresh_every = '1 hour', last_success_at = last_success_at - interval '1 day',
-    created_at = created_at - interval '2 days';
-SELECT max(run_id) AS before FROM roneo.run \gset
-SELECT on_source('INSERT INTO events VALUES (7)') \g /dev/null
-SELECT asked('reader', 'BEGIN; SELECT count(*)::text FROM events') \g /dev/null
-UPDATE roneo.setting SET value = '2' WHERE setting_name = 'lock_attempts';
-SELECT dblink_send_query('reader', format($$ DO 'BEGIN
-    WHILE NOT EXISTS (SELECT FROM roneo.run WHERE run_id > %s AND outcome = ''deferred'') LOOP
-        PERFORM pg_sleep(0.02);
-    END LOOP; END'; COMMIT $$, :before)) \g /dev/null
+-- refresh_due comes back for what it could only load: the reader leaves when it sees the deferral,
+-- and by then the source of one has changed again, and that of the other cannot tell.
+SELECT on_source('CREATE VIEW seen AS SELECT id FROM events') \g /dev/null
+SELECT roneo.create_snapshot('src', 'seen', refresh_every => '1 hour') \g /dev/null
+UPDATE roneo.replica SET refresh_every = '1 hour', created_at = created_at - interval '2 days';
+CREATE PROCEDURE refresh_beside_reader(wanted text) LANGUAGE plpgsql AS $$
+DECLARE
+    before bigint := (SELECT max(run_id) FROM roneo.run);
+BEGIN
+    UPDATE roneo.replica SET last_success_at = CASE WHEN dest_name = wanted THEN now() - interval '1 day' ELSE now() END;
+    PERFORM on_source('INSERT INTO events SELECT max(id) + 1 FROM events');
+    PERFORM asked('reader', format('BEGIN; SELECT count(*)::text FROM %s', wanted));
+    PERFORM dblink_send_query('reader', format($do$ DO 'BEGIN
+        WHILE NOT EXISTS (SELECT FROM roneo.run WHERE run_id > %s AND outcome = ''deferred'') LOOP
+            PERFORM pg_sleep(0.02);
+        END LOOP;
+        PERFORM on_source(''INSERT INTO events SELECT max(id) + 1 FROM events''); END'; COMMIT $do$, before));
+END;
+$$;
 UPDATE roneo.setting SET value = '1000' WHERE setting_name = 'lock_timeout_ms';
+SELECT max(run_id) AS before FROM roneo.run \gset
+CALL refresh_beside_reader('events');
 CALL roneo.refresh_due();
 SELECT is(array_agg(concat(outcome, ' ', rows_sent) ORDER BY run_id), ARRAY['deferred 6', 'ok '],
     'refresh_due loads, and swaps in a transaction of its own') FROM roneo.run WHERE run_id > :before;
-SELECT is(shown('events'), '(2) (3) (4) (5) (6) (7)', 'so the view is up to date');
-SELECT is_empty('SELECT * FROM roneo.due()', 'and no longer due');
+SELECT is(shown('events'), '(2) (3) (4) (5) (6) (7)', 'so the view shows what was loaded');
+SELECT is_empty('SELECT * FROM roneo.due()', 'and is no longer due');
+SELECT is(outcome('events'), 'ok', 'what changed meanwhile comes with the next refresh');
+SELECT is(shown('events'), '(2) (3) (4) (5) (6) (7) (8)', 'and is complete');
+SELECT count(*) FROM dblink_get_result('reader') AS t(r text) \g /dev/null
+SELECT count(*) FROM dblink_get_result('reader') AS t(r text) \g /dev/null
+SELECT count(*) FROM dblink_get_result('reader') AS t(r text) \g /dev/null
+SELECT max(run_id) AS before FROM roneo.run \gset
+CALL refresh_beside_reader('seen');
+CALL roneo.refresh_due();
+SELECT is(array_agg(concat(outcome, ' ', rows_sent) ORDER BY run_id), ARRAY['deferred 8', 'ok '],
+    'it need not know whether the source has changed') FROM roneo.run WHERE run_id > :before;
+SELECT is(shown('seen'), '(2) (3) (4) (5) (6) (7) (8) (9)', 'to show what it has loaded');
 SELECT dblink_disconnect(s) FROM unnest(ARRAY['reader', 'later']) AS s \g /dev/null
 
 -- What the view is, beside its rows, stays.
@@ -131,13 +152,13 @@ COMMENT ON VIEW events IS 'Copied.';
 CREATE VIEW on_it AS SELECT id FROM events;
 GRANT SELECT ON events TO PUBLIC;
 CREATE TEMP TABLE look AS SELECT oid, reloptions, relacl, obj_description(oid) FROM pg_class WHERE relname = 'events';
-SELECT on_source('INSERT INTO events VALUES (8)') \g /dev/null
+SELECT on_source('INSERT INTO events VALUES (18)') \g /dev/null
 SELECT is(outcome('events'), 'ok', 'a view with options is swapped');
-SELECT on_source('INSERT INTO events VALUES (9)') \g /dev/null
+SELECT on_source('INSERT INTO events VALUES (19)') \g /dev/null
 SELECT is(outcome('events'), 'ok', 'there and back');
 SELECT results_eq($$ SELECT oid, reloptions, relacl, obj_description(oid) FROM pg_class WHERE relname = 'events' $$,
     'TABLE look', 'options, privileges and comments stay at each swap');
-SELECT is((SELECT count(*) FROM on_it), 8::bigint, 'and views on it see the rows');
+SELECT is((SELECT count(*) FROM on_it), 11::bigint, 'and views on it see the rows');
 
 -- Names tell nothing.
 SELECT on_source($$ CREATE SCHEMA snap1; CREATE TABLE snap1.snap1 (snap1 int); INSERT INTO snap1.snap1 VALUES (1) $$) \g /dev/null

@@ -1,7 +1,7 @@
 -- The plans of a snapshot, for answers that no source gave.
 BEGIN;
 SET LOCAL client_min_messages = warning;
-SELECT plan(38);
+SELECT plan(40);
 
 CREATE SCHEMA app;
 CREATE TABLE app.first (id bigint PRIMARY KEY, "Odd %s" varchar(5) COLLATE "C", at timestamptz);
@@ -110,6 +110,9 @@ SELECT alike(pg_temp.step('runner', 'show the loaded table'), '%virtualxid%''200
 SELECT is(cardinality(pg_temp.planned('sql', '{"force": true}')), 11, 'a forced refresh loads again');
 UPDATE roneo.snapshot_replica SET pending_fingerprint = '{"other": true}';
 SELECT is(cardinality(pg_temp.planned('runner')), 11, 'so does one whose source has changed meanwhile');
+SELECT is(pg_temp.planned('sql', '{"show_pending": true}'), '{1 5 dest patiently show the loaded table}', 'unless it is to be shown all the same');
+UPDATE roneo.snapshot_replica SET pending_columns = '[]';
+SELECT is(cardinality(pg_temp.planned('sql', '{"show_pending": true}')), 11, 'which its columns must allow');
 UPDATE roneo.snapshot_replica SET pending_fingerprint = NULL, pending_columns = NULL, pending_at = NULL, pending_frozen = NULL;
 
 -- The other table's turn.

@@ -88,8 +88,9 @@ BEGIN
         done := roneo.refresh(dest);
         COMMIT;
         IF done.outcome OPERATOR(pg_catalog.=) 'deferred' AND done.rows_sent IS NOT NULL THEN
-            -- What was loaded is committed now, and can be shown.
-            done := roneo.refresh(dest);
+            -- What was loaded is committed now, and can be shown. A source that cannot tell, or that
+            -- never stands still, would be loaded once more, and again in vain.
+            done := roneo.refresh_with(dest, false, '{"show_pending": true}');
             COMMIT;
         END IF;
         IF done.outcome OPERATOR(pg_catalog.=) 'failed' THEN

@@ -125,11 +125,7 @@ $$;
 COMMENT ON FUNCTION roneo.refresh_over_link(regclass, jsonb) IS
     'All four phases of one refresh by the SQL hand; returns its run.';
 
-CREATE OR REPLACE FUNCTION roneo.refresh(
-    dest regclass,
-    raise_errors boolean DEFAULT false,
-    drop_dependents boolean DEFAULT false,
-    force boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION roneo.refresh_with(dest regclass, raise_errors boolean, options jsonb)
 RETURNS roneo.run LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC'
@@ -151,19 +147,21 @@ DECLARE
     message text;
     detail  text;
     hint    text;
+    context text;
 BEGIN
     PERFORM roneo.require_replicas(ARRAY[dest]);
     BEGIN
-        done.run_id := roneo.refresh_over_link(dest, jsonb_build_object(
-            'drop_dependents', drop_dependents, 'force', force));
+        done.run_id := roneo.refresh_over_link(dest, options);
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         -- A dblink connection stays open after a rollback.
         PERFORM roneo.close_link_of(dest);
-        IF raise_errors OR SQLSTATE = '57014' THEN
+        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+                                detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
+                                context = PG_EXCEPTION_CONTEXT;
+        -- What was cancelled on the source is a failure like any other.
+        IF raise_errors OR (code = '57014' AND context !~ 'on (unnamed )?dblink connection') THEN
             RAISE;
         END IF;
-        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-                                detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
         PERFORM roneo.record_failure(ARRAY[dest], code, message, nullif(detail, ''), nullif(hint, ''),
             jsonb_build_object('hand', 'sql', 'seconds', extract(epoch FROM clock_timestamp() - began)));
     END;
@@ -173,10 +171,21 @@ BEGIN
         SELECT max(v.run_id)
         FROM roneo.run AS v
         JOIN roneo.replica AS r ON r.replica_id = v.replica_id
-        WHERE r.dest = refresh.dest));
+        WHERE r.dest = refresh_with.dest));
     RETURN done;
 END;
 $$;
+COMMENT ON FUNCTION roneo.refresh_with(regclass, boolean, jsonb) IS
+    'What roneo.refresh does, with options for the plan: drop_dependents, force, show_pending (show what an earlier refresh loaded, whatever the source looks like now).';
+
+CREATE OR REPLACE FUNCTION roneo.refresh(
+    dest regclass,
+    raise_errors boolean DEFAULT false,
+    drop_dependents boolean DEFAULT false,
+    force boolean DEFAULT false)
+RETURNS roneo.run LANGUAGE sql
+RETURN roneo.refresh_with(dest, raise_errors,
+    jsonb_build_object('drop_dependents', drop_dependents, 'force', force));
 COMMENT ON FUNCTION roneo.refresh(regclass, boolean, boolean, boolean) IS
     'Brings one replica up to date now, over dblink, and returns its run. A failure leaves the destination as it was and is recorded and returned, or raised where raise_errors is true (a cancel always is, and then not recorded). drop_dependents: what depends on a view that must be rebuilt is dropped. force: copy although the source looks unchanged.';
 
