@@ -65,7 +65,6 @@ final class RefreshJob {
     /// One round of the four phases; true when the extension wants another one.
     private func round() throws -> Bool {
         let began = ContinuousClock.now
-        let startedAt = Timestamp.now()
         runId = nil
         var round = RefreshRound(dest, options: options, worker: worker)
         defer { worker.rollBack() }
@@ -92,7 +91,7 @@ final class RefreshJob {
         during = "finishing"
         let ended = try round.finish(
             RoundResult(
-                replicaId: round.replicaId, runId: runId, startedAt: startedAt,
+                replicaId: round.replicaId, runId: runId, startedAt: round.startedAt,
                 duration: ContinuousClock.now - began, planned: steps.count, steps: results,
                 runner: worker.context.runner, backend: round.backend))
         during = "committing"
@@ -110,6 +109,7 @@ final class RefreshJob {
         try round.becomeOwner()
         var results: [StepResult] = []
         var isPutOff = false
+        let lastRead = steps.last { $0.kind == .transfer || $0.kind == .check }
         for step in steps {
             guard !isPutOff, step.kind != .after else {
                 results.append(StepResult(step, .skipped))
@@ -126,6 +126,8 @@ final class RefreshJob {
             report.bytes += result.bytes ?? 0
             isPutOff = result.outcome == .deferred
             results.append(result)
+            // Indexes are built without holding up the source.
+            if step == lastRead { round.releaseSource() }
         }
         during = "checking what is deferred"
         try round.becomeOneself()

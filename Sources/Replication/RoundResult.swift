@@ -3,7 +3,7 @@ struct RoundResult: Sendable, Equatable {
     let replicaId: Int
     /// The run whose start was recorded; none was for a replica with nothing to do.
     let runId: Int64?
-    let startedAt: Timestamp
+    let startedAt: String
     let duration: Duration
     let planned: Int
     let steps: [StepResult]
@@ -15,7 +15,7 @@ struct RoundResult: Sendable, Equatable {
         .object([
             "replica_id": JSON(replicaId),
             "run_id": JSON(runId),
-            "started_at": JSON(startedAt.description),
+            "started_at": JSON(startedAt),
             "seconds": JSON(duration),
             "planned": JSON(planned),
             "steps": .array(steps.map(\.json)),

@@ -23,10 +23,8 @@ final class Worker {
     private var destination: Connection?
     private var source: (conninfo: String, connection: Connection)?
 
-    /// - Parameter destination: a connection that is there already.
-    init(_ context: RefreshContext, destination: Connection? = nil) {
+    init(_ context: RefreshContext) {
         self.context = context
-        self.destination = destination
     }
 
     deinit { close() }
