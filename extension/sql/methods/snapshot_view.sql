@@ -229,12 +229,16 @@ $$;
 COMMENT ON FUNCTION roneo.finish_snapshot(roneo.ended[]) IS
     'Snapshot, phase four: which table is shown and what was loaded; a load whose swap was deferred stays pending.';
 
+-- By its oid: another relation can have its old name.
 CREATE OR REPLACE FUNCTION roneo.remove_snapshot(r roneo.replica, m roneo.snapshot_replica, keep_table boolean)
 RETURNS TABLE (statement text) LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT w.statement
-    FROM (VALUES
-        (1, false, format('DROP VIEW IF EXISTS %I.%I', r.dest_schema, r.dest_name)),
+    FROM (
+        SELECT 1, false, format('DROP VIEW %I.%I', n.nspname, c.relname)
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = r.dest
+        UNION ALL VALUES
         (2, false, format('DROP TABLE IF EXISTS %I.%I', m.table_schema, roneo.shown_table(m))),
         (3, true,  format('DROP TABLE IF EXISTS %I.%I', m.table_schema, roneo.hidden_table(m)))
     ) AS w (place, always, statement)
