@@ -157,6 +157,15 @@ final class RefreshJob {
         // A history that cannot be written is no second failure: the report tells of the first.
         let outcome = try? worker.context.journal.recordFailure(
             report.dest, failure, runId: runId, duration: ContinuousClock.now - began)
-        if report.outcome == .failed, outcome == "deferred" { report.outcome = .deferred }
+        switch outcome.flatMap({ ReplicaReport.Outcome(rawValue: $0) }) {
+        case .deferred where report.outcome == .failed:
+            report.outcome = .deferred
+        case let ended? where ended == .ok || ended == .unchanged:
+            // It was the answer to the COMMIT that got lost.
+            report.outcome = ended
+            report.failure = nil
+        default:
+            break
+        }
     }
 }
