@@ -113,6 +113,10 @@ SELECT is(ended_with('ALTER TABLE bad ' || fault, 'ALTER TABLE bad ' || remedy),
 FROM (VALUES ('23514', 'a check that a row fails', 'ADD CONSTRAINT c CHECK (id < 10)', 'DROP CONSTRAINT c'),
     ('22001', 'a column that is too short', 'ALTER v TYPE varchar(4)', 'ALTER v TYPE text'),
     ('23P01', 'an exclusion', 'ADD CONSTRAINT c EXCLUDE ((length(v) / 3) WITH =)', 'DROP CONSTRAINT c'),
+    ('23P01', 'one that is checked at the commit',
+        'ADD CONSTRAINT c EXCLUDE ((length(v) / 3) WITH =) DEFERRABLE INITIALLY DEFERRED', 'DROP CONSTRAINT c'),
+    ('23503', 'a reference that is, to nothing',
+        'ADD CONSTRAINT c FOREIGN KEY (id) REFERENCES later DEFERRABLE INITIALLY DEFERRED', 'DROP CONSTRAINT c'),
     ('23503', 'a reference to nothing', 'ADD CONSTRAINT c FOREIGN KEY (id) REFERENCES later', 'DROP CONSTRAINT c')) AS v (code, what, fault, remedy);
 SELECT is(ended_with(format('CREATE TRIGGER t BEFORE %s ON bad FOR EACH ROW EXECUTE FUNCTION swallow()', event), 'DROP TRIGGER t ON bad'),
     'failed RO014 (3,mine)', format('a trigger that swallows rows is found out: %s', event)) FROM unnest('{INSERT,DELETE}'::text[]) AS event;
@@ -121,7 +125,17 @@ SELECT is(ended_with('CREATE TRIGGER t BEFORE INSERT ON bad FOR EACH ROW WHEN (n
 SELECT alike(ended_with('CREATE RULE r AS ON INSERT TO bad DO INSTEAD NOTHING', 'DROP RULE r ON bad'), 'failed % (3,mine)', 'so is a rule');
 SELECT is(ended_with('CREATE TRIGGER t BEFORE INSERT ON bad FOR EACH ROW EXECUTE FUNCTION alter_row()', 'DROP TRIGGER t ON bad'),
     'ok (1,one!) (3,three!) (30,thirty!)', 'a trigger that changes rows is the owner''s wish');
+SELECT format('owner of %s', current_database()) AS owner \gset
+CREATE ROLE :"owner";
+GRANT SELECT ON later TO :"owner";
+ALTER TABLE bad OWNER TO :"owner";
+CREATE POLICY few ON bad USING (id < 0) WITH CHECK (true);
+SELECT is(ended_with('ALTER TABLE bad ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
+                     'ALTER TABLE bad NO FORCE ROW LEVEL SECURITY'),
+    'failed 42501 (1,one!) (3,three!) (30,thirty!)', 'rows that a policy hides from the table''s owner are not kept beside the new ones');
+SELECT is(current_setting('row_security'), 'on', 'the session is as it was');
 SELECT is(ended('bad'), 'ok', 'without all that it is copied');
+SELECT is(rows_of('bad'), '(1,one) (3,three) (30,thirty)', 'as it is');
 SELECT is((SELECT failures FROM roneo.replica WHERE dest = 'bad'::regclass), 0, 'and the failures are forgotten');
 SELECT is(dblink_get_connections(), NULL, 'no connection is left by any of them');
 

@@ -156,7 +156,7 @@ SELECT ok((p).before LIKE '%pg_stat_get_tuples_inserted%' AND (p).inside NOT LIK
 FROM roneo.probes(ARRAY[(SELECT replica_id FROM roneo.replica)]) AS f(i, p);
 UPDATE roneo.replica SET source_lockable = false;
 SELECT is((p).lock, NULL, 'what cannot be locked is not') FROM roneo.probes(ARRAY[(SELECT replica_id FROM roneo.replica)]) AS f(i, p);
-SELECT alike(roneo.source_opening(), 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL TimeZone = ''UTC''; %; SET LOCAL row_security = off',
+SELECT alike(roneo.source_opening(), 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL TimeZone = ''UTC''; %; SET LOCAL row_security = ''off''; %; SET LOCAL lock_timeout = ''30s''',
     'the source is read in one snapshot, under settings of ours');
 
 SELECT * FROM finish();
