@@ -20,7 +20,8 @@ final class Journal: Sendable {
 
     /// Commits that a refresh has begun, and returns the number of its run.
     func recordStart(_ dest: String) throws -> Int64? {
-        let run = try value("SELECT roneo.record_start(roneo.dest_of(\(dest)), \(runner.description))")
+        let run = try value(
+            "SELECT roneo.record_start(roneo.dest_of(\(dest)), \(runner.description))")
         return run.flatMap { Int64($0) }
     }
 
