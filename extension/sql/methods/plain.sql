@@ -213,6 +213,7 @@ BEGIN
     PERFORM roneo.require_no_referrers(r.dest, m.truncate_cascade);
     RETURN QUERY SELECT * FROM roneo.clear_steps(r, m, answer);
     RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
+    RETURN QUERY SELECT * FROM roneo.raw_bytes_step(answer);
     RETURN QUERY
         SELECT t.*
         FROM roneo.source AS s
