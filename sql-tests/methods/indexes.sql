@@ -58,24 +58,30 @@ SELECT set_has($$ SELECT relname::text FROM pg_class WHERE relkind = 'i' AND rel
     $$ VALUES ('the key'), ('later'), ('plain'), ('by_part') $$, 'under their names');
 SELECT cmp_ok(count(*), '>=', 15::bigint, 'which are many') FROM wanted;
 SELECT roneo.create_snapshot('main', 'app.items', 'app.snap', check_changes => false);
-SELECT bag_eq($$ SELECT indexes_of(shown('app.snap')) $$, 'SELECT v FROM wanted', 'a snapshot has them too');
-SELECT lives_ok($$ SELECT roneo.refresh('app.snap', raise_errors => true) FROM generate_series(1, 5) $$, 'it is swapped many times');
+SELECT bag_eq($$ SELECT indexes_of(shown('app.snap')) $$, 'SELECT v FROM wanted',
+    'a snapshot has them too');
+SELECT lives_ok($$ SELECT roneo.refresh('app.snap', raise_errors => true) FROM generate_series(1, 5) $$,
+    'it is swapped many times');
 SELECT bag_eq(format('SELECT indexes_of(%s(''app.snap''))', which), 'SELECT v FROM wanted',
     format('and has the same: %s', which))
 FROM unnest('{shown,hidden}'::text[]) AS which;
 SELECT is((SELECT count(*) FROM app.snap WHERE id = 7 AND n = 7), 1::bigint, 'which find its rows');
-SELECT alike(string_agg(line, ' '), '%Index%Scan%on snap_snap%Index Cond%', 'a query of the view uses them')
+SELECT alike(string_agg(line, ' '), '%Index%Scan%on snap_snap%Index Cond%',
+    'a query of the view uses them')
 FROM dblink(format('host=%s port=%s dbname=%s user=postgres options=-cenable_seqscan=off', :'socket', :'port', :'dest_db'),
             'EXPLAIN SELECT id FROM app.snap WHERE id = 7 AND n = 7') AS t (line text);
 SELECT roneo.refresh('app.items');
-SELECT bag_eq($$ SELECT indexes_of('app.items') $$, 'SELECT v FROM wanted', 'a plain replica keeps them over a refresh');
+SELECT bag_eq($$ SELECT indexes_of('app.items') $$, 'SELECT v FROM wanted',
+    'a plain replica keeps them over a refresh');
 
 -- Somebody's own.
-SELECT format('CREATE INDEX mine ON %s (n) WHERE n > 5; ALTER TABLE %1$s ADD CONSTRAINT "my own" UNIQUE ("Odd %%s")', shown('app.snap')) \gexec
+SELECT format('CREATE INDEX mine ON %s (n) WHERE n > 5; ALTER TABLE %1$s ADD CONSTRAINT "my own" UNIQUE ("Odd %%s")',
+    shown('app.snap')) \gexec
 SELECT format('DROP INDEX %s', i.indexrelid::regclass) FROM pg_index AS i
 WHERE i.indrelid = shown('app.snap') AND pg_get_indexdef(i.indexrelid) ~ 'brin' \gexec
 CREATE TEMP TABLE own AS SELECT * FROM indexes_of(shown('app.snap')) AS t (v);
-SELECT is((SELECT count(*) FROM own), (SELECT count(*) + 1 FROM wanted), 'two indexes are added, one is dropped');
+SELECT is((SELECT count(*) FROM own), (SELECT count(*) + 1 FROM wanted),
+    'two indexes are added, one is dropped');
 SELECT roneo.refresh('app.snap');
 SELECT bag_eq($$ SELECT indexes_of(shown('app.snap')) $$, 'SELECT v FROM own',
     'what a person did to the shown table''s indexes lasts over a swap');
@@ -91,9 +97,11 @@ SELECT bag_eq($$ SELECT indexes_of(shown('app.snap')) $$, 'SELECT v FROM own',
 -- Rows that do not fit.
 SELECT on_source($$ UPDATE app.items SET "Odd %s" = 'v1' WHERE id = 2 $$);
 CREATE TEMP TABLE before AS SELECT shown('app.snap') AS shown;
-SELECT is((roneo.refresh('app.snap')).sqlstate, '23505', 'rows that do not fit a unique index are an error');
+SELECT is((roneo.refresh('app.snap')).sqlstate, '23505',
+    'rows that do not fit a unique index are an error');
 SELECT is(shown('app.snap'), shown, 'the view shows the table that it showed') FROM before;
-SELECT is(string_agg("Odd %s", ' ' ORDER BY id), 'v1 v2 v3 v4 v5 v6 v7 v8 v9', 'with the rows of then') FROM app.snap;
+SELECT is(string_agg("Odd %s", ' ' ORDER BY id), 'v1 v2 v3 v4 v5 v6 v7 v8 v9', 'with the rows of then')
+FROM app.snap;
 SELECT bag_eq($$ SELECT indexes_of(shown('app.snap')) $$, 'SELECT v FROM own', 'and its indexes');
 SELECT on_source($$ UPDATE app.items SET "Odd %s" = 'V2' WHERE id = 2 $$);
 SELECT is((roneo.refresh('app.snap')).outcome, 'ok', 'when they fit, it is refreshed');
@@ -113,15 +121,19 @@ SELECT bag_eq(format('SELECT indexes_of(%s(''app.snap''))', which),
 FROM unnest('{shown,hidden}'::text[]) AS which;
 
 -- Without indexes, with some columns, of other kinds of sources.
-SELECT roneo.create_snapshot('main', 'app.items', 'app.bare', with_indexes => false, check_changes => false),
+SELECT roneo.create_snapshot('main', 'app.items', 'app.bare', with_indexes => false,
+    check_changes => false),
        roneo.create_plain('main', 'app.items', 'app.bare_plain', with_indexes => false),
        roneo.create_plain('main', 'app.items', 'app.some', columns => '{id,part,"Odd %s"}');
-SELECT is_empty($$ SELECT indexes_of(shown('app.bare')) UNION ALL SELECT indexes_of('app.bare_plain') $$, 'who wants no indexes gets none');
+SELECT is_empty($$ SELECT indexes_of(shown('app.bare')) UNION ALL SELECT indexes_of('app.bare_plain') $$,
+    'who wants no indexes gets none');
 SELECT format('CREATE UNIQUE INDEX ON %s (id)', shown('app.bare')) \gexec
 SELECT roneo.refresh('app.bare'), roneo.refresh('app.bare');
-SELECT results_eq($$ SELECT indexes_of(shown('app.bare')) $$, $$ VALUES ('CREATE UNIQUE USING btree (id)') $$,
+SELECT results_eq($$ SELECT indexes_of(shown('app.bare')) $$,
+    $$ VALUES ('CREATE UNIQUE USING btree (id)') $$,
     'but keeps what is made later');
-SELECT set_eq($$ SELECT indexes_of('app.some') $$, $$ SELECT v FROM wanted WHERE v !~ 'N %|doc|at|words|later' OR v ~ 'pattern' $$,
+SELECT set_eq($$ SELECT indexes_of('app.some') $$,
+    $$ SELECT v FROM wanted WHERE v !~ 'N %|doc|at|words|later' OR v ~ 'pattern' $$,
     'a list of columns keeps the indexes that need no others');
 SELECT on_source($$
     CREATE TABLE app.parted (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
@@ -135,9 +147,11 @@ SELECT on_source($$
     CREATE INDEX ON app.computed (app.half(id));
 $$);
 SELECT roneo.create_snapshot('main', 'app.parted'), roneo.create_snapshot('main', 'app.matview');
-SELECT set_eq($$ SELECT indexes_of(shown('app.parted')) $$, $$ VALUES ('key p f f CREATE UNIQUE USING btree (id)'), ('CREATE USING btree (v)') $$,
+SELECT set_eq($$ SELECT indexes_of(shown('app.parted')) $$,
+    $$ VALUES ('key p f f CREATE UNIQUE USING btree (id)'), ('CREATE USING btree (v)') $$,
     'a partitioned table''s');
-SELECT set_eq($$ SELECT indexes_of(shown('app.matview')) $$, $$ VALUES ('CREATE UNIQUE USING btree (id)') $$,
+SELECT set_eq($$ SELECT indexes_of(shown('app.matview')) $$,
+    $$ VALUES ('CREATE UNIQUE USING btree (id)') $$,
     'a materialized view''s');
 SELECT throws_ok($$ SELECT roneo.create_snapshot('main', 'app.computed') $$, '42883', NULL,
     'an index that needs a function that is not here is an error');

@@ -5,7 +5,8 @@ SELECT no_plan();
 \set main '"Main" ''%s'' \\ $$'
 \set strange '%I "S.x" ''\\ %1$s'
 SELECT on_source(format('CREATE SCHEMA %I; CREATE SCHEMA one; CREATE SCHEMA two', :'strange')) \g /dev/null
-SELECT format('CREATE SCHEMA %I', s) FROM unnest(ARRAY[:'strange', 'Other %s', 'one', 'two']) AS s \gexec
+SELECT format('CREATE SCHEMA %I', s)
+FROM unnest(ARRAY[:'strange', 'Other %s', 'one', 'two']) AS s \gexec
 SELECT roneo.create_source(:'main', current_setting('test.source_conninfo')) \g /dev/null
 
 CREATE TEMP TABLE odd (name text);
@@ -138,7 +139,8 @@ FROM bad;
 SELECT throws_ok(format('SELECT roneo.create_plain(%L, %L, %L)', :'main', 'orders', name), 'RO006',
     NULL, format('%s: no dest', kind))
 FROM bad;
-SELECT throws_ok(format('SELECT roneo.create_plain(%L, NULL)', :'main'), 'RO006', NULL, 'NULL is no name');
+SELECT throws_ok(format('SELECT roneo.create_plain(%L, NULL)', :'main'), 'RO006', NULL,
+    'NULL is no name');
 SELECT throws_ok(format('SELECT roneo.create_plain(%L, %L)', :'main', 'one."Orders"'), 'RO004', NULL,
     'capitals are another name');
 

@@ -3,10 +3,12 @@
 SET client_min_messages = warning;
 SELECT no_plan();
 
-SELECT on_source($$ CREATE TABLE public.orders (id int PRIMARY KEY, v text, w int, x int); INSERT INTO orders VALUES (1, 'one', 2, 3) $$);
+SELECT on_source($$ CREATE TABLE public.orders (id int PRIMARY KEY, v text, w int, x int);
+                    INSERT INTO orders VALUES (1, 'one', 2, 3) $$);
 SELECT roneo.create_source('main', :'source_conninfo');
 -- Roles belong to the cluster: their names carry the name of this test's database.
-SELECT format('first "%s"', current_database()) AS first, format('second %s', current_database()) AS second,
+SELECT format('first "%s"', current_database()) AS first, format('second %s',
+    current_database()) AS second,
        format('third %s', current_database()) AS third \gset
 SELECT format('CREATE ROLE %I', r) FROM unnest(ARRAY[:'first', :'second', :'third']) AS r \gexec
 SELECT roneo.create_snapshot('main', 'orders', check_changes => false);
@@ -31,8 +33,10 @@ SELECT is(swapped(), 'ok', 'without privileges');
 SELECT is_empty('SELECT * FROM granted()', 'there are none to give');
 SELECT format('GRANT SELECT (v) ON %s TO %I', behind(), :'second') \gexec
 SELECT is(swapped(), 'ok', 'privileges on columns alone');
-SELECT set_eq('SELECT * FROM granted()', $$ VALUES ('second', 'select v') $$, 'are given to the next table');
-SELECT format('GRANT SELECT, INSERT ON %1$s TO %2$I WITH GRANT OPTION; GRANT SELECT ON %1$s TO PUBLIC; GRANT UPDATE (w, x) ON %1$s TO %3$I',
+SELECT set_eq('SELECT * FROM granted()', $$ VALUES ('second', 'select v') $$,
+    'are given to the next table');
+SELECT format('GRANT SELECT, INSERT ON %1$s TO %2$I WITH GRANT OPTION;
+               GRANT SELECT ON %1$s TO PUBLIC; GRANT UPDATE (w, x) ON %1$s TO %3$I',
               behind(), :'first', :'second') \gexec
 SELECT behind() AS behind \gset
 SET ROLE :"first";
@@ -42,22 +46,26 @@ CREATE TEMP TABLE kept AS SELECT * FROM granted();
 SELECT is(count(*), 7::bigint, 'when there are more') FROM kept;
 SELECT is(swapped(), 'ok', format('swap %s', n)) FROM generate_series(1, 3) AS n;
 SELECT set_eq('SELECT * FROM granted()', 'SELECT * FROM kept', 'all are given, over and over');
-SELECT is_empty($$ SELECT purpose FROM roneo.plan('orders') WHERE purpose ~ 'privileges' $$, 'where both tables have them there is nothing to do');
+SELECT is_empty($$ SELECT purpose FROM roneo.plan('orders') WHERE purpose ~ 'privileges' $$,
+    'where both tables have them there is nothing to do');
 
 -- What is taken away.
 SELECT format('REVOKE ALL ON %1$s FROM PUBLIC; REVOKE ALL ON %1$s FROM %2$I, %4$I; REVOKE UPDATE (w) ON %1$s FROM %3$I',
               behind(), :'first', :'second', :'third') \gexec
 SELECT is(swapped(), 'ok', 'when some are taken away');
-SELECT set_eq('SELECT * FROM granted()', $$ VALUES ('second', 'select v'), ('second', 'update x') $$, 'a swap does not bring them back');
+SELECT set_eq('SELECT * FROM granted()', $$ VALUES ('second', 'select v'), ('second', 'update x') $$,
+    'a swap does not bring them back');
 SELECT is(swapped(), 'ok', 'nor does');
-SELECT set_eq('SELECT * FROM granted()', $$ VALUES ('second', 'select v'), ('second', 'update x') $$, 'the next one');
+SELECT set_eq('SELECT * FROM granted()', $$ VALUES ('second', 'select v'), ('second', 'update x') $$,
+    'the next one');
 
 -- A table that is made anew.
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT DELETE, SELECT ON TABLES TO :"third";
 ALTER DEFAULT PRIVILEGES GRANT TRIGGER ON TABLES TO PUBLIC;
 SELECT on_source('ALTER TABLE orders DROP w');
 SELECT is(swapped(), 'ok', 'a table that is made anew');
-SELECT set_eq('SELECT * FROM granted()', $$ VALUES ('second', 'select v'), ('second', 'update x') $$, 'has the privileges of the former, and not those of new tables');
+SELECT set_eq('SELECT * FROM granted()', $$ VALUES ('second', 'select v'), ('second', 'update x') $$,
+    'has the privileges of the former, and not those of new tables');
 SELECT on_source('ALTER TABLE orders DROP v');
 SELECT is(swapped(), 'ok', 'without a column that had privileges');
 SELECT set_eq('SELECT * FROM granted()', $$ VALUES ('second', 'update x') $$, 'it has the others');
