@@ -20,7 +20,7 @@ FROM (
                 THEN 'program' ELSE 'people' END AS caller
     FROM own_function AS o
     WHERE o.proname IN ('create_source', 'drop_source', 'source_conninfo', 'check_source',
-        'create_snapshot', 'create_plain', 'drop_replica', 'refresh', 'refresh_due', 'due', 'plan',
+        'create_snapshot', 'create_plain', 'drop_replica', 'refresh', 'refresh_now', 'refresh_due', 'due', 'plan',
         'setting', 'version', 'preflight_local', 'missing_grants', 'grant_refresh',
         'revoke_refresh', 'begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
         'record_failure', 'preflight_probe', 'preflight')

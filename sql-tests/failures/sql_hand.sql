@@ -72,6 +72,16 @@ BEGIN
 END;
 $$;
 
+CREATE PROCEDURE await_alone() LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 400 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXIT WHEN NOT roneo.others_connected();
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+END;
+$$;
+
 -- The source.
 SELECT is_survived('emptied', 'terminate', '08006', 'the source''s session dies (plain)');
 SELECT is_clean('after that', :temporary);
@@ -187,6 +197,9 @@ DROP EXTENSION dblink CASCADE;
 SELECT throws_ok($$ SELECT roneo.refresh('shown', raise_errors => true) $$, 'RO011', NULL, 'dblink is missed');
 SELECT is(concat_ws(' ', outcome, sqlstate), 'failed RO011', 'which is recorded like any failure') FROM roneo.refresh('shown');
 ROLLBACK;
+-- Alone again, one transaction loads and shows.
+SELECT dblink_disconnect('worker') \g /dev/null
+CALL await_alone();
 SELECT is_repaired('shown', 'nothing is missing');
 
 -- The caller's session.

@@ -111,7 +111,7 @@ BEGIN
     PERFORM roneo.require_known_encoding(answers);
     reports := roneo.run_steps(answers, link, begun.dest_owner);
     -- What a deferred constraint has against the rows is to be recorded, and not to fail the COMMIT.
-    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM roneo.run_as(begun.dest_owner, 'SET CONSTRAINTS ALL IMMEDIATE');
     SELECT f.run_id INTO STRICT ended
     FROM roneo.finish_refresh(answers, jsonb_build_array(jsonb_build_object(
         'replica_id', begun.replica_id, 'started_at', began,
