@@ -20,7 +20,7 @@ FROM (
                 THEN 'program' ELSE 'people' END AS caller
     FROM own_function AS o
     WHERE o.proname IN ('create_source', 'drop_source', 'source_conninfo', 'check_source',
-        'create_snapshot', 'create_plain', 'drop_replica', 'refresh', 'refresh_due', 'due', 'plan',
+        'create_snapshot', 'create_plain', 'drop_replica', 'refresh', 'refresh_now', 'refresh_due', 'due', 'plan',
         'setting', 'version', 'preflight_local', 'missing_grants', 'grant_refresh',
         'revoke_refresh', 'begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
         'record_failure', 'preflight_probe', 'preflight')
@@ -34,7 +34,7 @@ JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND 
 JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'roneo' AND c.relkind IN ('r', 'p', 'v', 'm', 'f');
 
-SELECT is((SELECT count(*) FROM public_function), 24::bigint, 'each public function exists once');
+SELECT is((SELECT count(*) FROM public_function), 25::bigint, 'each public function exists once');
 
 SELECT is_empty($$ SELECT proname FROM public_function
                    WHERE caller = 'people' AND NOT EXISTS (

@@ -42,8 +42,12 @@ public struct Failure: Error, Sendable, Equatable {
         case let error as PostgresError:
             self.init(error, during: during)
         case let error as RelayError:
-            let place = during.map { "\($0), on the \(error.side.rawValue)" }
-            self.init(error.error, during: place)
+            let refusal = error.error
+            self.init(
+                sqlState: refusal.code, message: refusal.message,
+                // The context of a COPY names table, line and column.
+                detail: refusal.detail ?? refusal.context, hint: refusal.hint,
+                during: during.map { "\($0), on the \(error.side.rawValue)" })
         case let error as RunError:
             self.init(any: error.failure, during: during)
         case let error as Failure:

@@ -19,9 +19,10 @@ final class Journal: Sendable {
     }
 
     /// Commits that a refresh has begun, and returns the number of its run.
-    func recordStart(_ dest: String) throws -> Int64 {
-        let run = try value("SELECT roneo.record_start(\(dest)::regclass, \(runner.description))")
-        return run.flatMap { Int64($0) } ?? 0
+    func recordStart(_ dest: String) throws -> Int64? {
+        let run = try value(
+            "SELECT roneo.record_start(roneo.dest_of(\(dest)), \(runner.description))")
+        return run.flatMap { Int64($0) }
     }
 
     /// Commits that a refresh failed, and returns what that makes of it: failed or deferred.
@@ -37,7 +38,7 @@ final class Journal: Sendable {
         ])
         return try value(
             """
-            SELECT roneo.record_failure(ARRAY[\(dest)::regclass], \(failure.sqlState), \
+            SELECT roneo.record_failure(ARRAY[roneo.dest_of(\(dest))], \(failure.sqlState), \
             \(failure.message), \(failure.detail), \(failure.hint), \(more.description)::jsonb)
             """)
     }
@@ -59,7 +60,8 @@ final class Journal: Sendable {
         if let open = connection, open.isOpen {
             do {
                 return try open.execute(sql, timeLimit: patience).value
-            } catch  where error.isConnectionFailure {
+            } catch {
+                guard error.isConnectionFailure else { throw error }
                 open.close()
             }
         }

@@ -65,7 +65,6 @@ final class RefreshJob {
     /// One round of the four phases; true when the extension wants another one.
     private func round() throws -> Bool {
         let began = ContinuousClock.now
-        let startedAt = Timestamp.now()
         runId = nil
         var round = RefreshRound(dest, options: options, worker: worker)
         defer { worker.rollBack() }
@@ -92,7 +91,7 @@ final class RefreshJob {
         during = "finishing"
         let ended = try round.finish(
             RoundResult(
-                replicaId: round.replicaId, runId: runId, startedAt: startedAt,
+                replicaId: round.replicaId, runId: runId, startedAt: round.startedAt,
                 duration: ContinuousClock.now - began, planned: steps.count, steps: results,
                 runner: worker.context.runner, backend: round.backend))
         during = "committing"
@@ -110,6 +109,7 @@ final class RefreshJob {
         try round.becomeOwner()
         var results: [StepResult] = []
         var isPutOff = false
+        let lastRead = steps.last { $0.kind == .transfer || $0.kind == .check }
         for step in steps {
             guard !isPutOff, step.kind != .after else {
                 results.append(StepResult(step, .skipped))
@@ -126,6 +126,8 @@ final class RefreshJob {
             report.bytes += result.bytes ?? 0
             isPutOff = result.outcome == .deferred
             results.append(result)
+            // Indexes are built without holding up the source.
+            if step == lastRead { round.releaseSource() }
         }
         during = "checking what is deferred"
         try round.becomeOneself()
@@ -155,6 +157,15 @@ final class RefreshJob {
         // A history that cannot be written is no second failure: the report tells of the first.
         let outcome = try? worker.context.journal.recordFailure(
             report.dest, failure, runId: runId, duration: ContinuousClock.now - began)
-        if report.outcome == .failed, outcome == "deferred" { report.outcome = .deferred }
+        switch outcome.flatMap({ ReplicaReport.Outcome(rawValue: $0) }) {
+        case .deferred where report.outcome == .failed:
+            report.outcome = .deferred
+        case let ended? where ended == .ok || ended == .unchanged:
+            // It was the answer to the COMMIT that got lost.
+            report.outcome = ended
+            report.failure = nil
+        default:
+            break
+        }
     }
 }

@@ -7,6 +7,8 @@ struct RefreshRound {
     private(set) var sourceName = ""
     private(set) var method = ""
     private(set) var backend: Int32 = 0
+    /// By the destination's clock, which also says what is due.
+    private(set) var startedAt = ""
 
     private let options: RefreshOptions
     private let worker: Worker
@@ -49,7 +51,11 @@ struct RefreshRound {
         backend = destination.backendPID
         try destination.execute("BEGIN")
         let begun = try destination.execute(
-            "SELECT * FROM roneo.begin_refresh(ARRAY[\(dest)::regclass])")
+            """
+            SELECT b.*, \
+            to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS now \
+            FROM roneo.begin_refresh(ARRAY[roneo.dest_of(\(dest))]) AS b
+            """)
         guard !begun.isEmpty else {
             throw Failure(
                 sqlState: SQLState.notAReplica, message: "table \(dest) is not a replica")
@@ -63,6 +69,7 @@ struct RefreshRound {
                 sqlState: SQLState.beingRefreshed,
                 message: "\(dest) is being refreshed by another session")
         }
+        startedAt = begun[0, "now"] ?? ""
         owner = begun[0, "dest_owner"] ?? ""
         questions = Questions(
             before: begun[0, "before"], opening: begun[0, "opening"], lock: begun[0, "lock"],
@@ -122,6 +129,11 @@ struct RefreshRound {
         return result
     }
 
+    /// Ends the source's transaction: its snapshot and its lock are in others' way.
+    func releaseSource() {
+        source.rollback()
+    }
+
     /// Phase four: the accounting, and what the extension makes of it.
     func finish(_ result: RoundResult) throws -> Ended {
         let rows = try destination.execute(
@@ -146,8 +158,15 @@ struct RefreshRound {
     func commit(_ after: [Step]) throws {
         // A trigger of the owner's that is still deferred runs in the COMMIT, as the role of then.
         if ownRole != nil { try setRole(owner) }
-        try destination.execute("COMMIT")
-        try source.execute("ROLLBACK")
+        // Once it is sent, only the server knows what came of it; so it is not cancelled from here.
+        let tag = try destination.execute("COMMIT", heedsCancel: false).commandTag
+        guard tag == "COMMIT" else {
+            throw Failure(
+                sqlState: SQLState.inFailedTransaction,
+                message: "the destination answered COMMIT with \(tag)")
+        }
+        // From here on it is done, whatever becomes of the source.
+        source.rollback()
         for step in after {
             // Idempotent, and done again by the next refresh where it is lost.
             _ = try? source.execute(SQL(verbatim: step.statement))

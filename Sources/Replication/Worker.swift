@@ -6,27 +6,14 @@ import Postgres
     import Darwin
 #endif
 
-/// What all refreshes of a process have in common.
-struct RefreshContext: Sendable {
-    let destination: Destination
-    /// Connections of sources that are not to be taken from the destination's user mappings.
-    let sourceConninfos: [String: String]
-    let runner: RunnerIdentity
-    let journal: Journal
-    let cancel: CancelToken
-    let observer: any RefreshObserver
-}
-
 /// The two connections of one thread, kept from one refresh to the next.
 final class Worker {
     let context: RefreshContext
     private var destination: Connection?
     private var source: (conninfo: String, connection: Connection)?
 
-    /// - Parameter destination: a connection that is there already.
-    init(_ context: RefreshContext, destination: Connection? = nil) {
+    init(_ context: RefreshContext) {
         self.context = context
-        self.destination = destination
     }
 
     deinit { close() }

@@ -45,7 +45,7 @@ import Testing
         var done = StepResult(step, .done)
         (done.sent, done.received, done.rows, done.bytes) = (5, 5, 5, 100)
         let result = RoundResult(
-            replicaId: 7, runId: nil, startedAt: Timestamp(microseconds: 0),
+            replicaId: 7, runId: nil, startedAt: "1970-01-01T00:00:00.000000Z",
             duration: .seconds(1), planned: 2, steps: [done, StepResult(step, .skipped)],
             runner: RunnerIdentity(runId: "abc", host: "h", process: 1), backend: 42)
 

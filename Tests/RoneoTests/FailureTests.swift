@@ -177,6 +177,57 @@ import Testing
         #expect(try stage.value("SELECT count(*) FROM t") == "10")
     }
 
+    @Test func theSourceIsNotHeldUpWhileTheViewIsBusy() async throws {
+        let (stage, reader, process) = try await waitingForAReader()
+        #expect(
+            try await eventually {
+                try stage.source.execute(
+                    """
+                    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                    AND application_name LIKE 'roneo %' AND state <> 'idle'
+                    """
+                ).value == "0"
+            })
+        reader.close()
+        #expect(process.wait().status == 0)
+        #expect(try stage.value("SELECT count(*) FROM t") == "10")
+    }
+
+    @Test func aWaitForALockIsCancelledToo() async throws {
+        let (stage, reader, process) = try await waitingForAReader()
+        process.send(SIGTERM)
+        #expect(process.wait().status == 143)
+        reader.close()
+        #expect(try await eventually(stage.isClean))
+        #expect(try stage.value("SELECT count(*) FROM t") == "100")
+        #expect(try stage.run("refresh", "t").status == 0)
+        #expect(try stage.value("SELECT count(*) FROM t") == "10")
+    }
+
+    /// A refresh that has loaded its 10 rows, and waits for one who still reads the old 100.
+    private func waitingForAReader() async throws -> (Stage, Connection, RoneoProcess) {
+        let stage = try Stage()
+        try stage.makeReplica()
+        #expect(try stage.run("refresh", "t").status == 0)
+        try stage.dest.execute(
+            "INSERT INTO roneo.setting VALUES ('lock_timeout_ms', '100'), ('lock_attempts', '9999')"
+        )
+        try stage.source.execute("DELETE FROM t WHERE id > 10")
+        let reader = try stage.pair.connectDestination()
+        try reader.execute("BEGIN; SELECT count(*) FROM t")
+        let process = try stage.start(["refresh", "t", "--force"])
+        let isWaiting = try await eventually {
+            try stage.dest.execute(
+                """
+                SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                AND application_name LIKE 'roneo %' AND wait_event_type = 'Lock'
+                """
+            ).value != "0"
+        }
+        try #require(isWaiting)
+        return (stage, reader, process)
+    }
+
     /// What was there before is still there and nothing else is; then a refresh that goes through.
     private func expectUnharmed(
         _ stage: Stage, sourceLocation: SourceLocation = #_sourceLocation

@@ -170,15 +170,21 @@ import Testing
 
     @Test(
         "a grid is cut to fit where it may be",
-        arguments: [(30, "a very long na…  42"), (nil, "a very long name of a table  42")]
-            as [(Int?, String)])
+        arguments: [
+            (nil, "a very long name of a table  42  more"),
+            (40, "a very long name of a table  42  more"),
+            (30, "a very long name of…  42  more"),
+            (25, "a very long name of …  42"),
+            (20, "a very long nam…  42"),
+            (5, "a very long nam…  42"),
+        ] as [(Int?, String)])
     func cutting(width: Int?, line: String) {
         var grid = TextGrid([
             .init(title: "name", shrinks: true), .init(title: "n", alignment: .right),
+            .init(title: "note", isOptional: true),
         ])
-        grid.add([.init("a very long name of a table"), .init("42")])
-        let lines = grid.lines(width: width.map { $0 - 11 })
-        #expect(lines.last == line)
+        grid.add([.init("a very long name of a table"), .init("42"), .init("more")])
+        #expect(grid.lines(width: width).last == line)
     }
 
     @Test(

@@ -180,6 +180,21 @@ import Testing
         #expect(try stage.value("SELECT count(*) FROM roneo.run") == "5")
     }
 
+    @Test func aDestinationThatWasDroppedIsNamedAndStopsNoOther() throws {
+        let stage = try Stage()
+        for name in ["a", "b"] { try stage.makeReplica(name, method: "plain", every: "1 hour") }
+        try stage.dest.execute("DROP TABLE a")
+        let ended = try stage.run("run")
+        #expect(ended.status == 1, "\(ended)")
+        #expect(ended.errors.contains("RO018"))
+        #expect(
+            try stage.value(
+                "SELECT string_agg(dest || ' ' || outcome, ', ' ORDER BY dest) FROM roneo.run")
+                == "public.a failed, public.b ok")
+        #expect(try stage.run("status").output.contains("gone"))
+        #expect(try stage.run("run").status == 0, "it is left alone for a while")
+    }
+
     @Test func sourcesAndMethodsNarrowTheChoice() throws {
         let stage = try Stage()
         try stage.makeReplica("a", method: "snapshot", every: "1 hour")

@@ -17,7 +17,8 @@ struct Stage {
             try TestClusters.destination.psql(
                 "CREATE EXTENSION dblink; CREATE EXTENSION roneo;", database: name)
         } catch {
-            fatalError("the extension cannot be installed, try make -C extension install: \(error)")
+            fatalError(
+                "the extension cannot be installed, run this by make test T=RoneoTests: \(error)")
         }
         return name
     }()

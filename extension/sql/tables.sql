@@ -267,7 +267,9 @@ CREATE TABLE roneo.setting (
     CONSTRAINT setting_pkey PRIMARY KEY (setting_name),
     CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
         ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s')),
-    CONSTRAINT setting_value_chk CHECK (value ~ '^[0-9]{1,9}$')
+    -- A lock_timeout of nothing would wait for ever, and no attempt would never get its lock.
+    CONSTRAINT setting_value_chk CHECK (
+        value ~ CASE setting_name WHEN 'history_days' THEN '^[0-9]{1,9}$' ELSE '^0*[1-9][0-9]{0,8}$' END)
 );
 COMMENT ON TABLE roneo.setting IS
     'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source.';

@@ -1,6 +1,6 @@
 -- What roneo.status says about a replica, and what stays in the history.
 SET client_min_messages = warning;
-SELECT plan(58);
+SELECT plan(61);
 
 SELECT on_source('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)') \g /dev/null
 SELECT roneo.create_source('src', :'source_conninfo') \g /dev/null
@@ -131,6 +131,7 @@ SELECT is((SELECT count(*) FROM roneo.run), :runs + 4::bigint, 'and no others');
 SELECT throws_ok($$ INSERT INTO roneo.run (replica_id, dest, method, hand, outcome) VALUES (1, 'x', 'plain', 'sql', 'ok') $$, '23514', NULL,
     'what has an outcome has ended');
 SELECT throws_ok(format('INSERT INTO roneo.setting VALUES (%L, %L)', n, v), '23514', NULL, format('a setting %s of %s is refused', n, v))
-FROM (VALUES ('nothing', '1'), ('connect_timeout_s', '-1'), ('connect_timeout_s', 'ten'), ('connect_timeout_s', '')) AS s (n, v);
+FROM (VALUES ('nothing', '1'), ('connect_timeout_s', '-1'), ('connect_timeout_s', 'ten'), ('connect_timeout_s', ''),
+             ('lock_timeout_ms', '0'), ('lock_attempts', '00'), ('connect_timeout_s', '1000000000')) AS s (n, v);
 SELECT set_eq('SELECT setting_name, value, changed FROM roneo.settings', $$ VALUES ('history_days', '5', true), ('lock_timeout_ms', '10', true),
     ('lock_attempts', '1', true), ('connect_timeout_s', '10', false) $$, 'all settings are listed, with their defaults');

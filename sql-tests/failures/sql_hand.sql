@@ -1,6 +1,6 @@
 -- What may go wrong while the SQL hand refreshes: the destination stays as it was, and nothing is left behind.
 SET client_min_messages = warning;
-SELECT plan(97);
+SELECT plan(105);
 
 SELECT format('host=%s port=%s dbname=%s user=postgres', :'socket', :'port', :'dest_db') AS dest_conninfo \gset
 INSERT INTO roneo.setting VALUES ('lock_timeout_ms', '20'), ('lock_attempts', '2');
@@ -14,6 +14,7 @@ SELECT on_source($source$
     BEGIN
         IF met = 'terminate' THEN PERFORM pg_terminate_backend(pg_backend_pid());
         ELSIF met = 'divide' THEN RETURN 1 / 0;
+        ELSIF met = 'cancel' THEN PERFORM pg_cancel_backend(pg_backend_pid()), pg_sleep(1);
         ELSIF met = 'raise' THEN RAISE insufficient_privilege;
         END IF;
         RETURN i;
@@ -71,6 +72,16 @@ BEGIN
 END;
 $$;
 
+CREATE PROCEDURE await_alone() LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 400 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXIT WHEN NOT roneo.others_connected();
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+END;
+$$;
+
 -- The source.
 SELECT is_survived('emptied', 'terminate', '08006', 'the source''s session dies (plain)');
 SELECT is_clean('after that', :temporary);
@@ -84,6 +95,9 @@ SELECT is_clean('after that', :temporary);
 SELECT is_repaired(d, format('a row can be computed again (%s)', d)) FROM unnest('{shown,emptied}'::regclass[]) AS d;
 SELECT is_survived('shown', 'raise', '42501', 'the source refuses');
 SELECT is_repaired('shown', 'the source refuses');
+SELECT is_survived('shown', 'cancel', '57014', 'someone cancels it on the source');
+SELECT is_clean('after that', :temporary);
+SELECT is_repaired('shown', 'someone cancels it on the source');
 
 -- The destination.
 ALTER TABLE emptied ADD CONSTRAINT small CHECK (id <> 300) NOT VALID;
@@ -152,6 +166,10 @@ SELECT is(o, 'ok', 'the same session can refresh again')
 FROM dblink('worker', $$ SELECT outcome FROM roneo.refresh('emptied') $$) AS t(o text);
 
 -- Two at once.
+-- Both would forget this one.
+INSERT INTO roneo.run (replica_id, dest, method, hand, outcome, started_at, ended_at)
+SELECT replica_id, 'public.emptied', 'plain', 'sql', 'ok', now() - interval '1 year', now() FROM roneo.replica WHERE dest = 'emptied'::regclass;
+SET statement_timeout = '10s';
 SELECT dblink_exec('worker', 'BEGIN') \g /dev/null
 SELECT is(o, 'ok', 'one session refreshes, and has not committed')
 FROM dblink('worker', $$ SELECT outcome FROM roneo.refresh('emptied') $$) AS t(o text);
@@ -161,6 +179,7 @@ SELECT throws_ok($$ SELECT roneo.refresh('emptied', raise_errors => true) $$, 'R
 SELECT throws_ok($$ SELECT roneo.plan('emptied') $$, 'RO002', NULL, 'nor can it plan');
 SELECT throws_ok($$ SELECT roneo.drop_replica('emptied') $$, 'RO002', NULL, 'nor drop the replica');
 SELECT dblink_exec('worker', 'COMMIT') \g /dev/null
+RESET statement_timeout;
 SELECT is(array_agg(u.outcome ORDER BY u.outcome), '{deferred,ok}', 'both are in the history')
 FROM (SELECT * FROM roneo.run WHERE dest = 'public.emptied' ORDER BY run_id DESC LIMIT 2) AS u;
 SELECT is(state, 'ok', 'the one that refreshed decides about the status') FROM roneo.status WHERE dest = 'public.emptied';
@@ -178,6 +197,9 @@ DROP EXTENSION dblink CASCADE;
 SELECT throws_ok($$ SELECT roneo.refresh('shown', raise_errors => true) $$, 'RO011', NULL, 'dblink is missed');
 SELECT is(concat_ws(' ', outcome, sqlstate), 'failed RO011', 'which is recorded like any failure') FROM roneo.refresh('shown');
 ROLLBACK;
+-- Alone again, one transaction loads and shows.
+SELECT dblink_disconnect('worker') \g /dev/null
+CALL await_alone();
 SELECT is_repaired('shown', 'nothing is missing');
 
 -- The caller's session.

@@ -60,6 +60,8 @@ INSERT INTO change (what, statements, keeps_view) VALUES
     ('a column goes and comes back empty',
      'ALTER TABLE t DROP d; ALTER TABLE t ADD d numeric(6,2)', true),
     ('with another type', 'ALTER TABLE t DROP d; ALTER TABLE t ADD d text DEFAULT ''text''', false),
+    ('the key is dropped', 'ALTER TABLE t DROP CONSTRAINT "t key"; ALTER TABLE t ALTER a DROP NOT NULL;
+      INSERT INTO t VALUES (NULL, NULL, 0)', true),
     ('NULL becomes possible',
      'ALTER TABLE t ALTER c DROP NOT NULL; INSERT INTO t (a) VALUES (9)', true),
     ('or impossible', 'ALTER TABLE t ALTER b SET NOT NULL', true),
@@ -83,7 +85,7 @@ RETURN on_source(format('SET search_path = app; %s',
 CREATE FUNCTION same(number int) RETURNS text LANGUAGE sql
 RETURN nullif(picture(format('app.t%s', number)::regclass),
               source_value(format('SELECT picture(%L)', format('app.t%s', number))));
-SELECT changed(number, 'CREATE TABLE t (a int PRIMARY KEY, b text, c int NOT NULL, d numeric(6,2));
+SELECT changed(number, 'CREATE TABLE t (a int CONSTRAINT "t key" PRIMARY KEY, b text, c int NOT NULL, d numeric(6,2));
                         INSERT INTO t VALUES (1, ''one'', 10, 1.10), (2, ''two'', 20, 2.20)') FROM change;
 SELECT roneo.create_snapshot('main', format('app.t%s', number), check_changes => false) FROM change;
 CREATE TEMP TABLE first_view AS SELECT number, format('app.t%s', number)::regclass::oid AS view FROM change;
@@ -91,7 +93,8 @@ SELECT changed(number, statements) FROM change;
 
 SELECT is((roneo.refresh(format('app.t%s', number)::regclass)).message, NULL,
     format('%s: a snapshot follows', what)) FROM change;
-SELECT is(same(number), NULL, format('%s: it has the source''s columns, in their order, and its rows', what))
+SELECT is(same(number), NULL,
+    format('%s: it has the source''s columns, in their order, and its rows', what))
 FROM change;
 SELECT is(to_regclass(format('app.t%s', number))::oid = view, keeps_view,
     format('%s: the view is %s', what, CASE WHEN keeps_view THEN 'the same' ELSE 'another' END))
@@ -114,13 +117,16 @@ GROUP BY m.replica_id;
 SELECT on_source($$ CREATE TABLE app.listed (a int, b text, c int); INSERT INTO app.listed VALUES (1, 'one', 10) $$);
 SELECT roneo.create_snapshot('main', 'app.listed', columns => '{b,a}', check_changes => false),
        roneo.create_plain('main', 'app.listed', 'p_listed', columns => '{b,a}');
-SELECT on_source($$ ALTER TABLE app.listed DROP c; ALTER TABLE app.listed ADD d int DEFAULT 1; UPDATE app.listed SET a = 2 $$);
-SELECT is((roneo.refresh(r::regclass)).outcome, 'ok', format('columns that are not in the list may come and go: %s', r))
+SELECT on_source($$ ALTER TABLE app.listed DROP c; ALTER TABLE app.listed ADD d int DEFAULT 1;
+                    UPDATE app.listed SET a = 2 $$);
+SELECT is((roneo.refresh(r::regclass)).outcome, 'ok',
+    format('columns that are not in the list may come and go: %s', r))
 FROM unnest('{app.listed,p_listed}'::text[]) AS r;
 SELECT is(picture(r::regclass), 'a integer, b text: (2,one)', format('and are not copied: %s', r))
 FROM unnest('{app.listed,p_listed}'::text[]) AS r;
 SELECT on_source('ALTER TABLE app.listed RENAME b TO bb; UPDATE app.listed SET a = 3');
-SELECT results_eq(format('SELECT outcome, sqlstate FROM roneo.refresh(%L)', r), $$ VALUES ('failed', 'RO015') $$,
+SELECT results_eq(format('SELECT outcome, sqlstate FROM roneo.refresh(%L)', r),
+    $$ VALUES ('failed', 'RO015') $$,
     format('one that is in the list may not: %s', r)) FROM unnest('{app.listed,p_listed}'::text[]) AS r;
 SELECT is(picture(r::regclass), 'a integer, b text: (2,one)', format('the copy stays as it is: %s', r))
 FROM unnest('{app.listed,p_listed}'::text[]) AS r;
@@ -138,15 +144,19 @@ SELECT on_source($$
     CREATE TABLE app.loose (c citext);
 $$);
 SELECT roneo.create_snapshot('main', 'app.typed', check_changes => false);
-SELECT throws_ok(format('SELECT roneo.%I(''main'', ''app.%s'', ''new'')', method, source), 'RO015', NULL,
+SELECT throws_ok(format('SELECT roneo.%I(''main'', ''app.%s'', ''new'')', method, source), 'RO015',
+    NULL,
     format('a type that is unknown here: %s, %s', source, method))
 FROM unnest('{moody,loose}'::text[]) AS source, unnest('{create_snapshot,create_plain}'::text[]) AS method;
 SELECT hasnt_relation('new', 'and nothing is made');
 SELECT on_source($$ ALTER TABLE app.typed ADD m app.mood DEFAULT 'it''s "ok"' $$);
 CREATE TEMP TABLE failed AS SELECT * FROM roneo.refresh('app.typed');
-SELECT results_eq('SELECT outcome, sqlstate FROM failed', $$ VALUES ('failed', 'RO015') $$, 'a new column of such a type is not copied');
+SELECT results_eq('SELECT outcome, sqlstate FROM failed', $$ VALUES ('failed', 'RO015') $$,
+    'a new column of such a type is not copied');
 SELECT is(picture('app.typed'), 'id integer: (1)', 'the copy stays as it is');
-SELECT is(split_part(hint, ';', 1), $$CREATE TYPE app.mood AS ENUM ('sad', 'it''s "ok"')$$, 'the hint is how to make it') FROM failed;
+SELECT is(split_part(hint, ';', 1), $$CREATE TYPE app.mood AS ENUM ('sad', 'it''s "ok"')$$,
+    'the hint is how to make it')
+FROM failed;
 SELECT hint FROM failed \gexec
 SELECT is((roneo.refresh('app.typed')).outcome, 'ok', 'and that is all that is needed');
 SELECT is(picture('app.typed'), $$id integer, m app.mood: (1,"it's ""ok""")$$, 'to copy it');
@@ -155,21 +165,27 @@ SELECT is(picture('app.typed'), $$id integer, m app.mood: (1,"it's ""ok""")$$, '
 SELECT on_source($$ CREATE TABLE app.plain (a int, b text, c int); INSERT INTO app.plain VALUES (1, 'one', 10) $$);
 SELECT roneo.create_plain('main', 'app.plain', 'plain');
 SELECT on_source($$ ALTER TABLE app.plain ADD d int DEFAULT 4 $$);
-SELECT is((roneo.refresh('plain')).outcome, 'ok', 'a new column of the source does not matter to a plain replica');
+SELECT is((roneo.refresh('plain')).outcome, 'ok',
+    'a new column of the source does not matter to a plain replica');
 SELECT is(picture('plain'), 'a integer, b text, c integer: (1,one,10)', 'which has no place for it');
 ALTER TABLE plain ADD d bigint, ADD own text DEFAULT 'own';
 SELECT is((roneo.refresh('plain')).outcome, 'ok', 'when it was added here too');
-SELECT is(picture('plain'), 'a integer, b text, c integer, d bigint, own text: (1,one,10,4,own)', 'it is copied');
+SELECT is(picture('plain'), 'a integer, b text, c integer, d bigint, own text: (1,one,10,4,own)',
+    'it is copied');
 SELECT on_source($$ ALTER TABLE app.plain DROP d; UPDATE app.plain SET a = 2 $$);
 SELECT is((roneo.refresh('plain')).sqlstate, 'RO015', 'when the source loses it that is an error');
-SELECT is(picture('plain'), 'a integer, b text, c integer, d bigint, own text: (1,one,10,4,own)', 'and not a column of NULLs');
+SELECT is(picture('plain'), 'a integer, b text, c integer, d bigint, own text: (1,one,10,4,own)',
+    'and not a column of NULLs');
 ALTER TABLE plain RENAME d TO former;
 SELECT is((roneo.refresh('plain')).outcome, 'ok', 'until it is not a copy of that column any more');
 SELECT on_source('ALTER TABLE app.plain RENAME c TO cc; ALTER TABLE app.plain ADD c int DEFAULT 0');
 SELECT is((roneo.refresh('plain')).outcome, 'ok', 'columns are matched by name');
-SELECT is(picture('plain'), 'a integer, b text, c integer, former bigint, own text: (2,one,0,,own)', 'as they are at each refresh');
+SELECT is(picture('plain'), 'a integer, b text, c integer, former bigint, own text: (2,one,0,,own)',
+    'as they are at each refresh');
 ALTER TABLE plain ALTER b TYPE int USING 0;
-SELECT is((roneo.refresh('plain')).sqlstate, '22P02', 'a value that does not fit is the server''s error');
-SELECT is(picture('plain'), 'a integer, b integer, c integer, former bigint, own text: (2,0,0,,own)', 'and changes nothing');
+SELECT is((roneo.refresh('plain')).sqlstate, '22P02',
+    'a value that does not fit is the server''s error');
+SELECT is(picture('plain'), 'a integer, b integer, c integer, former bigint, own text: (2,0,0,,own)',
+    'and changes nothing');
 
 SELECT * FROM finish();

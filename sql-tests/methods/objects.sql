@@ -89,7 +89,8 @@ SELECT on_source('ALTER TABLE app.partitioned DETACH PARTITION app.low') \g /dev
 SELECT roneo.refresh('app.partitioned'), roneo.refresh('p_partitioned') \g /dev/null
 SELECT is(rows_of(r), '{3three}', format('rows go with their partition: %s', r))
 FROM unnest('{app.partitioned,p_partitioned}'::text[]) AS r;
-SELECT is((roneo.refresh(r::regclass)).outcome, 'ok', format('where nothing counts changes all is copied: %s', r))
+SELECT is((roneo.refresh(r::regclass)).outcome, 'ok',
+    format('where nothing counts changes all is copied: %s', r))
 FROM unnest('{app.view,app.matview,app.foreign,app.partly,p_ordinary}'::text[]) AS r;
 
 -- Tables of unusual size.
@@ -106,27 +107,36 @@ BEGIN
     EXECUTE format('SELECT count(*) FROM %s', relation) INTO found;
     RETURN found;
 END $$;
-SELECT roneo.create_snapshot('main', 'app.' || name), roneo.create_plain('main', 'app.' || name, 'p_' || name)
+SELECT roneo.create_snapshot('main', 'app.' || name), roneo.create_plain('main', 'app.' || name,
+    'p_' || name)
 FROM unnest('{empty,nothing,former,wide}'::text[]) AS name \g /dev/null
-SELECT is(count_of(place || name), rows::bigint, format('%s rows of %s columns: %s%s', rows, columns, place, name))
+SELECT is(count_of(place || name), rows::bigint,
+    format('%s rows of %s columns: %s%s', rows, columns, place, name))
 FROM (VALUES ('empty', 0, 1), ('nothing', 2, 0), ('former', 3, 0), ('wide', 1, 1000)) AS v (name, rows, columns),
      unnest('{app.,p_}'::text[]) AS place;
 SELECT results_eq($$ SELECT s."Column 1", s."Column 777", p."Column 1000" FROM app.wide AS s, p_wide AS p $$,
     'VALUES (1, 777, 1000)', 'a thousand columns have their values');
 SELECT on_source('TRUNCATE app.nothing; INSERT INTO app.empty VALUES (1)') \g /dev/null
-SELECT is((roneo.refresh((place || name)::regclass)).rows_sent, rows::bigint, format('now %s rows: %s%s', rows, place, name))
+SELECT is((roneo.refresh((place || name)::regclass)).rows_sent, rows::bigint,
+    format('now %s rows: %s%s', rows, place, name))
 FROM (VALUES ('empty', 1), ('nothing', 0)) AS v (name, rows), unnest('{app.,p_}'::text[]) AS place;
 
 -- What is no table, or not for others.
-SELECT on_source('CREATE SEQUENCE app.numbers; CREATE TYPE app.pair AS (a int); CREATE INDEX by_v ON app.ordinary (v)') \g /dev/null
+SELECT on_source('CREATE SEQUENCE app.numbers; CREATE TYPE app.pair AS (a int);
+                  CREATE INDEX by_v ON app.ordinary (v)') \g /dev/null
 SELECT dblink_connect('holder', current_setting('test.source_conninfo')),
        dblink_exec('holder', 'CREATE TEMP TABLE passing (id int)') \g /dev/null
 INSERT INTO object
-SELECT 'a temporary table', 't', v FROM dblink('holder', $$ SELECT concat(nspname, '.passing') FROM pg_namespace WHERE oid = pg_my_temp_schema() $$) AS t (v text);
-SELECT throws_ok(format('SELECT roneo.%I(''main'', %L, ''new'')', method, name), 'RO004', NULL, format('%s: not for %s', method, what))
+SELECT 'a temporary table', 't', v
+FROM dblink('holder', $$ SELECT concat(nspname, '.passing') FROM pg_namespace
+                         WHERE oid = pg_my_temp_schema() $$) AS t (v text);
+SELECT throws_ok(format('SELECT roneo.%I(''main'', %L, ''new'')', method, name), 'RO004', NULL,
+    format('%s: not for %s', method, what))
 FROM (SELECT name, change FROM object WHERE kind = 't'
-      UNION VALUES ('a sequence', 'app.numbers'), ('an index', 'app.by_v'), ('a type', 'app.pair'), ('a partitioned index', 'app.partitioned_pkey'),
-                   ('what is not there', 'app.nowhere'), ('what is in no schema', 'nowhere.orders'), ('a function', 'pg_catalog.now')) AS v (what, name),
+      UNION VALUES ('a sequence', 'app.numbers'), ('an index', 'app.by_v'), ('a type', 'app.pair'),
+                   ('a partitioned index', 'app.partitioned_pkey'),
+                   ('what is not there', 'app.nowhere'), ('what is in no schema', 'nowhere.orders'),
+                   ('a function', 'pg_catalog.now')) AS v (what, name),
      unnest('{create_snapshot,create_plain}'::text[]) AS method;
 SELECT dblink_disconnect('holder') \g /dev/null
 SELECT hasnt_relation('new', 'and makes nothing');
@@ -138,7 +148,8 @@ CREATE TABLE parts_rest (gone int, id int, v text);
 ALTER TABLE parts_rest DROP COLUMN gone;
 ALTER TABLE parts ATTACH PARTITION parts_rest DEFAULT;
 INSERT INTO parts VALUES ('old', 1), ('old', 9);
-SELECT is((SELECT roneo.create_plain('main', 'app.ordinary', 'parts'))::text, 'parts', 'a partitioned table is adopted');
+SELECT is((SELECT roneo.create_plain('main', 'app.ordinary', 'parts'))::text, 'parts',
+    'a partitioned table is adopted');
 SELECT is(rows_of('parts'), '{1one,2two,3three}', 'its rows are replaced');
 SELECT is(rows_of('parts_one'), '{1one}', 'each in its partition');
 SELECT is((roneo.refresh('parts')).deleted, 3::bigint, 'and again');
@@ -146,6 +157,7 @@ CREATE TABLE parent (id int, v text);
 CREATE TABLE own () INHERITS (parent);
 INSERT INTO own VALUES (7, 'mine');
 SELECT roneo.create_plain('main', 'app.ordinary', 'parent') \g /dev/null
-SELECT is(rows_of('own'), '{7mine}', 'rows of tables that inherit from a destination are nobody''s business');
+SELECT is(rows_of('own'), '{7mine}',
+    'rows of tables that inherit from a destination are nobody''s business');
 SELECT is(rows_of('ONLY parent'), '{1one,2two,3three}', 'those of the parent are');
 SELECT * FROM finish();

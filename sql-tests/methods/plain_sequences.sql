@@ -21,7 +21,8 @@ END;
 
 SELECT is(next_row(), '(1,1,1,1,-1,1)', 'the destination has sequences of its own');
 SELECT roneo.create_plain('main', 'numbers');
-SELECT is(next_row(), '(41,42,10000000041,43,-41,2)', 'after a load they go on after the last value, downwards too');
+SELECT is(next_row(), '(41,42,10000000041,43,-41,2)',
+    'after a load they go on after the last value, downwards too');
 SELECT on_source('DELETE FROM numbers WHERE id > 10');
 SELECT is((roneo.refresh('numbers')).outcome, 'ok', 'they follow the rows');
 SELECT is(next_row(), '(11,12,10000000011,13,-11,3)', 'when these become fewer');
@@ -51,13 +52,17 @@ BEGIN
 END $$;
 SELECT on_source('TRUNCATE numbers; INSERT INTO numbers VALUES (10, 10, 10, 10, -10)');
 SELECT take('{}');
-SELECT results_eq('SELECT nextval(''falling''), nextval(''"Odd %s"."The ""drawn"""'')', 'VALUES (-8::bigint, 8::bigint)', 'an empty list leaves them all');
+SELECT results_eq('SELECT nextval(''falling''), nextval(''"Odd %s"."The ""drawn"""'')',
+    'VALUES (-8::bigint, 8::bigint)', 'an empty list leaves them all');
 SELECT take('{public.falling}');
-SELECT results_eq('SELECT nextval(''falling''), nextval(''"Odd %s"."The ""drawn"""'')', 'VALUES (-11::bigint, 8::bigint)', 'a list those that are not in it');
+SELECT results_eq('SELECT nextval(''falling''), nextval(''"Odd %s"."The ""drawn"""'')',
+    'VALUES (-11::bigint, 8::bigint)', 'a list those that are not in it');
 SELECT is((roneo.refresh('numbers')).outcome, 'ok', 'at each refresh');
-SELECT results_eq('SELECT nextval(''falling''), nextval(''"Odd %s"."The ""drawn"""'')', 'VALUES (-11::bigint, 9::bigint)', 'so');
+SELECT results_eq('SELECT nextval(''falling''), nextval(''"Odd %s"."The ""drawn"""'')',
+    'VALUES (-11::bigint, 9::bigint)', 'so');
 SELECT throws_ok(format('SELECT take(%L)', ARRAY[s]), 'RO007', NULL, format('refused: %s', what))
-FROM (VALUES ('public.nothing', 'no sequence'), ('public.stranger', 'one that fills a text'), ('public.numbers', 'a table'), ('falling', 'one without its schema'), (NULL, 'NULL')) AS v (s, what);
+FROM (VALUES ('public.nothing', 'no sequence'), ('public.stranger', 'one that fills a text'), ('public.numbers', 'a table'),
+    ('falling', 'one without its schema'), (NULL, 'NULL')) AS v (s, what);
 SELECT is((roneo.refresh('numbers')).outcome, 'ok', 'a list that was refused changes nothing');
 
 -- A refresh that fails does not move them: nextval would give out keys that are in use.

@@ -21,7 +21,8 @@ SELECT on_source($$
     GRANT SELECT ON app.open, app.parted, app.view, app.matview, app.guarded TO reader;
     GRANT SELECT (id, v) ON app.partial TO reader;
 $$) \g /dev/null
-SELECT roneo.create_source('main', current_setting('test.source_conninfo'), username => 'reader', password => 'reader secret') \g /dev/null
+SELECT roneo.create_source('main', current_setting('test.source_conninfo'), username => 'reader',
+    password => 'reader secret') \g /dev/null
 CREATE SCHEMA app;
 CREATE FUNCTION rows_of(relation text) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
@@ -32,7 +33,8 @@ BEGIN
 END $$;
 
 -- A grant on the table is enough.
-SELECT lives_ok(format('SELECT roneo.create_snapshot(''main'', %L), roneo.create_plain(''main'', %1$L, ''p_%s'')', 'app.' || name, name),
+SELECT lives_ok(format('SELECT roneo.create_snapshot(''main'', %L),
+                               roneo.create_plain(''main'', %1$L, ''p_%s'')', 'app.' || name, name),
     format('SELECT is enough for: %s', name))
 FROM unnest('{open,parted,view,matview,guarded}'::text[]) AS name;
 SELECT is(rows_of(place || name), '{1one}', format('to copy its rows: %s%s', place, name))
@@ -45,12 +47,14 @@ FROM unnest('{create_snapshot,create_plain}'::text[]) AS method;
 SELECT throws_ok(format('SELECT roneo.%I(''main'', ''app.partial'', ''new'')', method), 'RO009', NULL,
     format('some columns are not all: %s', method))
 FROM unnest('{create_snapshot,create_plain}'::text[]) AS method;
-SELECT throws_ok(format('SELECT roneo.%I(''main'', ''app.partial'', ''new'', columns => ''{id,secret}'')', method), 'RO009', NULL,
+SELECT throws_ok(format('SELECT roneo.%I(''main'', ''app.partial'', ''new'', columns => ''{id,secret}'')', method),
+    'RO009', NULL,
     format('nor are they others: %s', method))
 FROM unnest('{create_snapshot,create_plain}'::text[]) AS method;
 SELECT hasnt_relation('new', 'nothing is made');
 SELECT lives_ok($$ SELECT roneo.create_snapshot('main', 'app.partial', columns => '{id,v}', filter => 'v <> ''no'''),
-                          roneo.create_plain('main', 'app.partial', 'p_partial', columns => '{id,v}') $$, 'they are what they are');
+                          roneo.create_plain('main', 'app.partial', 'p_partial', columns => '{id,v}') $$,
+    'they are what they are');
 SELECT on_source($$ UPDATE app.partial SET v = 'eins'; ALTER TABLE app.partial ADD COLUMN later int $$) \g /dev/null
 SELECT is((roneo.refresh(r::regclass)).outcome, 'ok',
     format('columns without a grant do not matter: %s', r))
@@ -64,15 +68,23 @@ SELECT is((roneo.refresh(r::regclass)).rows_received, 3::bigint,
 FROM unnest('{app.partial,p_partial}'::text[]) AS r;
 
 -- Taking a grant away changes nothing here.
-SELECT on_source('REVOKE SELECT ON app.open FROM reader; REVOKE SELECT (v) ON app.partial FROM reader; UPDATE app.open SET v = ''two''; UPDATE app.partial SET v = ''x''') \g /dev/null
+SELECT on_source($$
+    REVOKE SELECT ON app.open FROM reader;
+    REVOKE SELECT (v) ON app.partial FROM reader;
+    UPDATE app.open SET v = 'two';
+    UPDATE app.partial SET v = 'x';
+$$) \g /dev/null
 CREATE TEMP TABLE refused AS
-SELECT r AS dest, f.outcome, f.sqlstate, f.hint FROM unnest('{app.open,p_open,app.partial,p_partial}'::text[]) AS r, roneo.refresh(r::regclass) AS f;
+SELECT r AS dest, f.outcome, f.sqlstate, f.hint
+FROM unnest('{app.open,p_open,app.partial,p_partial}'::text[]) AS r, roneo.refresh(r::regclass) AS f;
 SELECT results_eq('SELECT dest, outcome, sqlstate FROM refused ORDER BY dest COLLATE "C"',
-    $$ VALUES ('app.open', 'failed', 'RO009'), ('app.partial', 'failed', 'RO009'), ('p_open', 'failed', 'RO009'), ('p_partial', 'failed', 'RO009') $$,
+    $$ VALUES ('app.open', 'failed', 'RO009'), ('app.partial', 'failed', 'RO009'),
+              ('p_open', 'failed', 'RO009'), ('p_partial', 'failed', 'RO009') $$,
     'a grant that was taken away is missed');
 SELECT alike(hint, '%GRANT SELECT %', format('what to grant is told: %s', dest)) FROM refused;
 SELECT is(rows_of(r), expected, format('and the copy stays: %s', r))
-FROM (VALUES ('app.open', '{1one}'::text[]), ('p_open', '{1one}'), ('app.partial', '{11,22,33}'), ('p_partial', '{11,22,33}')) AS v (r, expected);
+FROM (VALUES ('app.open', '{1one}'::text[]), ('p_open', '{1one}'),
+             ('app.partial', '{11,22,33}'), ('p_partial', '{11,22,33}')) AS v (r, expected);
 SELECT on_source('GRANT SELECT ON app.open TO reader') \g /dev/null
 SELECT is((roneo.refresh(r::regclass)).outcome, 'ok',
     format('until it is granted again: %s', r))
@@ -81,7 +93,8 @@ FROM unnest('{app.open,p_open}'::text[]) AS r;
 -- Some rows are not all rows.
 SELECT on_source($$ ALTER TABLE app.guarded ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON app.guarded USING (id > 1);
                     INSERT INTO app.guarded VALUES (2, 'two') $$) \g /dev/null
-SELECT results_eq(format('SELECT outcome, sqlstate FROM roneo.refresh(%L)', r), $$ VALUES ('failed', 'RO009') $$,
+SELECT results_eq(format('SELECT outcome, sqlstate FROM roneo.refresh(%L)', r),
+    $$ VALUES ('failed', 'RO009') $$,
     format('row-level security is an error: %s', r))
 FROM unnest('{app.guarded,p_guarded}'::text[]) AS r;
 SELECT is(rows_of(r), '{1one}',
@@ -94,7 +107,8 @@ SELECT throws_ok(format('SELECT roneo.%I(''main'', ''app.guarded'', ''new'', col
     format('of some columns either: %s', method))
 FROM unnest('{create_snapshot,create_plain}'::text[]) AS method;
 -- A view reads with its owner's rights; a policy below it does not hide what its owner may see.
-SELECT on_source('CREATE VIEW app.all_guarded AS SELECT * FROM app.guarded; GRANT SELECT ON app.all_guarded TO reader') \g /dev/null
+SELECT on_source('CREATE VIEW app.all_guarded AS SELECT * FROM app.guarded;
+                  GRANT SELECT ON app.all_guarded TO reader') \g /dev/null
 SELECT roneo.create_plain('main', 'app.all_guarded', 'p_all') \g /dev/null
 SELECT is(rows_of('p_all'), '{1one,2two}', 'a view of its owner''s shows all rows');
 SELECT on_source('ALTER TABLE app.guarded FORCE ROW LEVEL SECURITY; ALTER TABLE app.guarded OWNER TO reader') \g /dev/null

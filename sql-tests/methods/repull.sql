@@ -101,7 +101,7 @@ DO $$ BEGIN
     FOR n IN 1 .. 50 LOOP EXIT WHEN NOT (roneo.refresh('upd', raise_errors => true)).has_more; END LOOP;
 END $$;
 SELECT is(ids('upd'), source_ids('log'), 'is read again, and the copy is equal');
-SELECT is(count(*), 3::bigint, 'in more than one transaction') FROM roneo.run WHERE dest = 'public.upd' AND has_more;
+SELECT is(count(*), 4::bigint, 'in more than one transaction') FROM roneo.run WHERE dest = 'public.upd' AND has_more;
 
 -- One value may fill more than a chunk.
 SELECT on_source($$ UPDATE loose SET note = 'h'; INSERT INTO loose SELECT 6, concat('h', n) FROM generate_series(1, 10) AS n $$) \g /dev/null

@@ -1,6 +1,6 @@
 -- When a snapshot may leave out a copy because its source is unchanged, and what makes it copy.
 SET client_min_messages = warning;
-SELECT plan(79);
+SELECT plan(84);
 
 -- Before PostgreSQL 15 counters reach those who read them some hundred milliseconds late.
 CREATE FUNCTION change(statement text) RETURNS void LANGUAGE plpgsql AS $$
@@ -126,6 +126,18 @@ SELECT is(outcome('events'), 'ok', 'each time');
 SELECT is(shown_rows('events'), rows_of('events'), 'so an uncounted change arrives');
 SELECT change(format('ALTER DATABASE %I RESET track_counts', :'source_db')) \g /dev/null
 SELECT is_copied('events', $$ DO 'BEGIN END' $$, 'once it is on again');
+
+SELECT on_source(format('ALTER ROLE reader IN DATABASE %I SET track_counts = 0', :'source_db')) \g /dev/null
+SELECT is(outcome('events'), 'ok', 'where one role''s changes are not counted, every refresh copies');
+SELECT is(outcome('events'), 'ok', 'each time');
+SELECT on_source(format('ALTER ROLE reader IN DATABASE %I RESET ALL', :'source_db')) \g /dev/null
+
+-- A filter that was changed by hand.
+SELECT roneo.create_snapshot('src', 'events', 'steady', filter => 'id = 1') \g /dev/null
+SELECT is(outcome('steady'), 'unchanged', 'a filter on columns alone is no reason to copy');
+UPDATE roneo.replica SET filter = 'id = 2' WHERE dest = 'steady'::regclass;
+SELECT is(outcome('steady'), 'ok', 'another filter is');
+SELECT results_eq('SELECT id FROM steady', 'VALUES (2)', 'and finds other rows');
 
 -- Partitions and children.
 SELECT outcome('measured') \g /dev/null

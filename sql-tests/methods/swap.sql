@@ -1,6 +1,6 @@
 -- How a snapshot's view is swapped: readers are never hurt, and a swap that must wait loses nothing.
 SET client_min_messages = warning;
-SELECT plan(52);
+SELECT plan(60);
 
 SELECT format('host=%s port=%s dbname=%s user=postgres', :'socket', :'port', :'dest_db') AS dest_conninfo \gset
 INSERT INTO roneo.setting VALUES ('lock_timeout_ms', '20'), ('lock_attempts', '2');
@@ -14,6 +14,9 @@ BEGIN
 END;
 $$;
 CREATE FUNCTION outcome(dest regclass) RETURNS text LANGUAGE sql RETURN (roneo.refresh(dest)).outcome;
+-- As one who waits for both transactions.
+CREATE FUNCTION last_outcome(wanted regclass) RETURNS text LANGUAGE sql
+RETURN (SELECT r.last_outcome FROM roneo.replica AS r WHERE r.dest = wanted);
 CREATE FUNCTION state(wanted text) RETURNS text LANGUAGE sql
 RETURN (SELECT s.state FROM roneo.status AS s WHERE s.dest = wanted);
 -- What another session answers.
@@ -32,10 +35,10 @@ SELECT count(dblink_connect(s, :'dest_conninfo')) FROM unnest(ARRAY['reader', 'l
 SELECT asked('reader', 'BEGIN; SELECT string_agg(id::text, '' '') FROM events') \g /dev/null
 SELECT on_source('INSERT INTO events VALUES (2)') \g /dev/null
 SELECT row_eq($$ SELECT outcome, sqlstate, rows_sent, rows_received, message FROM roneo.refresh('events') $$,
-    ROW('deferred'::text, NULL::text, 2::bigint, 2::bigint, 'loaded; the view is busy, the next refresh shows it'::text),
+    ROW('deferred'::text, NULL::text, 2::bigint, 2::bigint, 'loaded; the next refresh shows it'::text),
     'where the view is busy its rows are loaded, and the swap is deferred');
 SELECT is(state('public.events'), 'swap pending', 'the status says so');
-SELECT is(message, 'loaded; the view is busy, the next refresh shows it', 'and why') FROM roneo.status;
+SELECT is(message, 'loaded; the next refresh shows it', 'and why') FROM roneo.status;
 SELECT is(shown('events'), '(1)', 'the view still shows the old rows');
 SELECT is(asked('reader', 'SELECT string_agg(id::text, '' '') FROM events'), '1', 'to its reader too');
 SELECT is(kinds('events'), ARRAY['5 dest'], 'the next refresh is only to swap');
@@ -71,7 +74,8 @@ SELECT is(asked('later', 'SELECT string_agg(id::text, '' '' ORDER BY id) FROM ev
     'it still sees the rows of the load that is pending');
 SELECT is(state('public.events'), 'swap pending', 'that load is not forgotten');
 SELECT dblink_exec(s, 'COMMIT') FROM unnest(ARRAY['reader', 'later']) AS s \g /dev/null
-SELECT is(outcome('events'), 'ok', 'when both have left, the rows of today are loaded and shown');
+CALL roneo.refresh_now('events');
+SELECT is(last_outcome('events'), 'ok', 'when both have left, the rows of today are loaded and shown');
 SELECT is(shown('events'), '(2) (3) (4)', 'nothing was lost');
 
 -- Sessions with an older snapshot.
@@ -89,6 +93,30 @@ SELECT dblink_exec('later', 'COMMIT') \g /dev/null
 SELECT is(outcome('events'), 'ok', 'then the swap is made');
 SELECT is(shown('events'), '(2) (3) (4) (5)', 'and shows the rows');
 
+-- A reader whose first statement waits for the view has a snapshot from before the COMMIT.
+CREATE PROCEDURE await_waiting(wanted regclass) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 400 LOOP
+        EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = wanted);
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+END;
+$$;
+SELECT on_source('INSERT INTO events VALUES (0)') \g /dev/null
+SELECT is(outcome('events'), 'deferred', 'where others are connected, a load and its swap are two transactions');
+BEGIN;
+SELECT is(outcome('events'), 'ok', 'the swap is made, and not yet committed');
+SELECT dblink_exec('reader', 'BEGIN ISOLATION LEVEL REPEATABLE READ') \g /dev/null
+SELECT dblink_send_query('reader', 'SELECT string_agg(id::text, '' '' ORDER BY id) FROM events') \g /dev/null
+CALL await_waiting('events');
+COMMIT;
+SELECT is(v, '0 2 3 4 5', 'who came meanwhile does not find the view empty') FROM dblink_get_result('reader') AS t(v text);
+SELECT count(*) FROM dblink_get_result('reader') AS t(v text) \g /dev/null
+SELECT dblink_exec('reader', 'COMMIT') \g /dev/null
+SELECT on_source('DELETE FROM events WHERE id = 0') \g /dev/null
+CALL roneo.refresh_now('events');
+SELECT is(last_outcome('events'), 'ok', 'the next snapshot finds its rows');
+
 -- The same where the destination's owner may not see what other roles do.
 SELECT format('CREATE ROLE %I', 'owner of ' || :'dest_db') \gexec
 SELECT format('ALTER %s OWNER TO %I', what, 'owner of ' || :'dest_db')
@@ -105,23 +133,45 @@ SELECT format('ALTER %s OWNER TO postgres', what)
 FROM unnest(ARRAY['VIEW events', 'TABLE events_snap1', 'TABLE events_snap2']) AS what \gexec
 SELECT format('DROP OWNED BY %1$I; DROP ROLE %1$I', 'owner of ' || :'dest_db') \gexec
 
--- refresh_due comes back for what it could only load: the reader leaves when it sees the deferral.
-UPDATE roneo.replica SET refresh_every = '1 hour', last_success_at = last_success_at - interval '1 day',
-    created_at = created_at - interval '2 days';
-SELECT max(run_id) AS before FROM roneo.run \gset
-SELECT on_source('INSERT INTO events VALUES (7)') \g /dev/null
-SELECT asked('reader', 'BEGIN; SELECT count(*)::text FROM events') \g /dev/null
-UPDATE roneo.setting SET value = '2' WHERE setting_name = 'lock_attempts';
-SELECT dblink_send_query('reader', format($$ DO 'BEGIN
-    WHILE NOT EXISTS (SELECT FROM roneo.run WHERE run_id > %s AND outcome = ''deferred'') LOOP
-        PERFORM pg_sleep(0.02);
-    END LOOP; END'; COMMIT $$, :before)) \g /dev/null
+-- refresh_due comes back for what it could only load: the reader leaves when it sees the deferral,
+-- and by then the source of one has changed again, and that of the other cannot tell.
+SELECT on_source('CREATE VIEW seen AS SELECT id FROM events') \g /dev/null
+SELECT roneo.create_snapshot('src', 'seen', refresh_every => '1 hour') \g /dev/null
+UPDATE roneo.replica SET refresh_every = '1 hour', created_at = created_at - interval '2 days';
+CREATE PROCEDURE refresh_beside_reader(wanted text) LANGUAGE plpgsql AS $$
+DECLARE
+    before bigint := (SELECT max(run_id) FROM roneo.run);
+BEGIN
+    UPDATE roneo.replica SET last_success_at = CASE WHEN dest_name = wanted THEN now() - interval '1 day' ELSE now() END;
+    PERFORM on_source('INSERT INTO events SELECT max(id) + 1 FROM events');
+    PERFORM asked('reader', format('BEGIN; SELECT count(*)::text FROM %s', wanted));
+    PERFORM dblink_send_query('reader', format($do$ DO 'BEGIN
+        WHILE NOT EXISTS (SELECT FROM roneo.run WHERE run_id > %s AND outcome = ''deferred'') LOOP
+            PERFORM pg_sleep(0.02);
+        END LOOP;
+        PERFORM on_source(''INSERT INTO events SELECT max(id) + 1 FROM events''); END'; COMMIT $do$, before));
+END;
+$$;
 UPDATE roneo.setting SET value = '1000' WHERE setting_name = 'lock_timeout_ms';
+SELECT max(run_id) AS before FROM roneo.run \gset
+CALL refresh_beside_reader('events');
 CALL roneo.refresh_due();
 SELECT is(array_agg(concat(outcome, ' ', rows_sent) ORDER BY run_id), ARRAY['deferred 6', 'ok '],
     'refresh_due loads, and swaps in a transaction of its own') FROM roneo.run WHERE run_id > :before;
-SELECT is(shown('events'), '(2) (3) (4) (5) (6) (7)', 'so the view is up to date');
-SELECT is_empty('SELECT * FROM roneo.due()', 'and no longer due');
+SELECT is(shown('events'), '(2) (3) (4) (5) (6) (7)', 'so the view shows what was loaded');
+SELECT is_empty('SELECT * FROM roneo.due()', 'and is no longer due');
+CALL roneo.refresh_now('events');
+SELECT is(last_outcome('events'), 'ok', 'what changed meanwhile comes with the next refresh');
+SELECT is(shown('events'), '(2) (3) (4) (5) (6) (7) (8)', 'and is complete');
+SELECT count(*) FROM dblink_get_result('reader') AS t(r text) \g /dev/null
+SELECT count(*) FROM dblink_get_result('reader') AS t(r text) \g /dev/null
+SELECT count(*) FROM dblink_get_result('reader') AS t(r text) \g /dev/null
+SELECT max(run_id) AS before FROM roneo.run \gset
+CALL refresh_beside_reader('seen');
+CALL roneo.refresh_due();
+SELECT is(array_agg(concat(outcome, ' ', rows_sent) ORDER BY run_id), ARRAY['deferred 8', 'ok '],
+    'it need not know whether the source has changed') FROM roneo.run WHERE run_id > :before;
+SELECT is(shown('seen'), '(2) (3) (4) (5) (6) (7) (8) (9)', 'to show what it has loaded');
 SELECT dblink_disconnect(s) FROM unnest(ARRAY['reader', 'later']) AS s \g /dev/null
 
 -- What the view is, beside its rows, stays.
@@ -131,13 +181,13 @@ COMMENT ON VIEW events IS 'Copied.';
 CREATE VIEW on_it AS SELECT id FROM events;
 GRANT SELECT ON events TO PUBLIC;
 CREATE TEMP TABLE look AS SELECT oid, reloptions, relacl, obj_description(oid) FROM pg_class WHERE relname = 'events';
-SELECT on_source('INSERT INTO events VALUES (8)') \g /dev/null
+SELECT on_source('INSERT INTO events VALUES (18)') \g /dev/null
 SELECT is(outcome('events'), 'ok', 'a view with options is swapped');
-SELECT on_source('INSERT INTO events VALUES (9)') \g /dev/null
+SELECT on_source('INSERT INTO events VALUES (19)') \g /dev/null
 SELECT is(outcome('events'), 'ok', 'there and back');
 SELECT results_eq($$ SELECT oid, reloptions, relacl, obj_description(oid) FROM pg_class WHERE relname = 'events' $$,
     'TABLE look', 'options, privileges and comments stay at each swap');
-SELECT is((SELECT count(*) FROM on_it), 8::bigint, 'and views on it see the rows');
+SELECT is((SELECT count(*) FROM on_it), 11::bigint, 'and views on it see the rows');
 
 -- Names tell nothing.
 SELECT on_source($$ CREATE SCHEMA snap1; CREATE TABLE snap1.snap1 (snap1 int); INSERT INTO snap1.snap1 VALUES (1) $$) \g /dev/null

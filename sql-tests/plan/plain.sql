@@ -100,8 +100,10 @@ SELECT alike(string_agg(purpose, ' '), '%app.referring, app.indirect%', 'and the
 UPDATE roneo.plain_replica SET truncate_cascade = false;
 
 -- A partitioned destination.
-UPDATE roneo.replica SET dest = 'app.parted', dest_name = 'parted';
-UPDATE roneo.plain_replica SET columns = '{id}';
+DELETE FROM roneo.replica;
+INSERT INTO roneo.replica (source_id, source_schema, source_table, source_kind, source_lockable, dest, dest_schema, dest_name, method, filter_path)
+SELECT source_id, 'app', 'source_side', 'r', true, 'app.parted', 'app', 'parted', 'plain', 'public' FROM roneo.source;
+INSERT INTO roneo.plain_replica (replica_id, columns) SELECT replica_id, '{id}' FROM roneo.replica;
 SELECT is((pg_temp.statements('runner'))[1:3], ARRAY['1 dest patiently LOCK TABLE app.parted IN ACCESS EXCLUSIVE MODE', '1 dest TRUNCATE TABLE app.parted',
     '2 transfer inserted: SELECT id::bigint FROM app.source_side'], 'a partitioned table is emptied with its leaves');
 SELECT is((pg_temp.statements('sql'))[2], '1 dest deleted: DELETE FROM app.parted', 'by both hands');

@@ -2,7 +2,8 @@
 CREATE TEMPORARY VIEW api AS
 WITH public_function (proname, caller) AS (
     SELECT unnest(ARRAY['create_source', 'drop_source', 'check_source', 'create_snapshot',
-               'create_plain', 'create_inserter', 'create_updater', 'repull', 'accept_source', 'drop_replica', 'refresh', 'refresh_due', 'plan', 'due',
+               'create_plain', 'create_inserter', 'create_updater', 'repull', 'accept_source', 'drop_replica',
+               'refresh', 'refresh_now', 'refresh_due', 'plan', 'due',
                'preflight_local', 'grant_refresh', 'revoke_refresh', 'version']), 'people'
     UNION ALL
     SELECT unnest(ARRAY['begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',

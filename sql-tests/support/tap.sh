@@ -14,7 +14,7 @@ ok() {
     else
         failed=$((failed + 1))
         echo "not ok $count - $name"
-        head -n 60 <<<"$output" | sed 's/^/# /' >&2
+        head -n 200 <<<"$output" | sed 's/^/# /' >&2
     fi
 }
 

@@ -61,11 +61,13 @@ struct DemoStory: Sendable {
         narrator.step("Again, three times, while pgbench goes on writing")
         let busy = DemoStage.replicas.map(\.dest).filter { $0.contains("pgbench") }
         for _ in 1...3 {
+            try await writeOn()
             narrator.say(ReportText.summary(try await refresh(busy, jobs: 2)))
         }
 
         narrator.step(
             "The same by SQL alone, over dblink: SELECT roneo.refresh('pgbench_branches')")
+        try await writeOn()
         let run = try await stage.onDestination { connection in
             Records(
                 try connection.execute(
@@ -114,6 +116,7 @@ struct DemoStory: Sendable {
         try await stage.executeOnSource(
             "GRANT SELECT ON pgbench_branches TO reader")
         narrator.say("GRANT SELECT, and once more:")
+        try await writeOn()
         narrator.show(try await refresh(["public.pgbench_branches"]))
     }
 
@@ -171,6 +174,15 @@ struct DemoStory: Sendable {
         let report = try await run(cancel: stage.cancel)
         if stage.cancel.isFired { throw PostgresError.cancelled }
         return report
+    }
+
+    /// Lets the application write a little more. A busy session is counted once a second, and a
+    /// refresh before that would say "unchanged", leaving what is new to the next one.
+    private func writeOn() async throws {
+        for _ in 1...15 where !stage.cancel.isFired {
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        if stage.cancel.isFired { throw PostgresError.cancelled }
     }
 
     /// Not as fast as it can: the demonstration is to be seen on a small machine too.

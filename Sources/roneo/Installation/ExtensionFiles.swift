@@ -6,12 +6,6 @@ import LocalCluster
     import Darwin
 #endif
 
-/// What keeps the extension's files from being installed, and what to do about it.
-struct InstallationError: Error, Equatable {
-    let message: String
-    var hint: String?
-}
-
 /// The extension's files: where they are, and where a server looks for them.
 struct ExtensionFiles {
     /// The folder with `roneo.control`.
@@ -104,78 +98,5 @@ struct ExtensionFiles {
             if parts.count > 1 { return String(parts[1]) }
         }
         throw InstallationError(message: "\(directory)/roneo.control names no default_version")
-    }
-}
-
-/// The few things done with files, without Foundation.
-private enum File {
-    static func names(in directory: String) -> [String] {
-        guard let folder = opendir(directory) else { return [] }
-        defer { closedir(folder) }
-        var names: [String] = []
-        while let entry = readdir(folder) {
-            names.append(
-                withUnsafePointer(to: &entry.pointee.d_name) {
-                    $0.withMemoryRebound(to: CChar.self, capacity: 1) { String(cString: $0) }
-                })
-        }
-        return names
-    }
-
-    static func text(_ path: String) -> String {
-        String(decoding: bytes(path) ?? [], as: UTF8.self)
-    }
-
-    static func copy(_ path: String, to other: String) -> Bool {
-        guard let bytes = bytes(path) else { return false }
-        let file = open(other, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        guard file >= 0 else { return false }
-        // Whatever the caller's umask: the server's user must be able to read it.
-        var isWritten = fchmod(file, 0o644) == 0
-        var rest = bytes[...]
-        while isWritten, !rest.isEmpty {
-            let count = rest.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
-            isWritten = count > 0
-            rest = rest.dropFirst(max(0, count))
-        }
-        return close(file) == 0 && isWritten
-    }
-
-    static func makeDirectory(_ path: String) {
-        var made = ""
-        for part in path.split(separator: "/") {
-            made += "/\(part)"
-            mkdir(made, 0o755)
-        }
-    }
-
-    /// Where this program is.
-    static func executable() -> String {
-        #if canImport(Glibc)
-            let path = "/proc/self/exe"
-        #else
-            let path = CommandLine.arguments[0]
-        #endif
-        return resolved(path)
-    }
-
-    static func resolved(_ path: String) -> String {
-        guard let real = realpath(path, nil) else { return path }
-        defer { free(real) }
-        return String(cString: real)
-    }
-
-    private static func bytes(_ path: String) -> [UInt8]? {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return nil }
-        defer { close(file) }
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = read(file, &buffer, buffer.count)
-            if count < 0 { return nil }
-            if count == 0 { return bytes }
-            bytes += buffer[..<count]
-        }
     }
 }

@@ -12,14 +12,14 @@ enum RecordText {
         guard !records.rows.isEmpty else { return "No replica is registered.\n" }
         var grid = TextGrid([
             .init(title: "replica", shrinks: true),
-            .init(title: "method"),
-            .init(title: "source", shrinks: true),
+            .init(title: "method", isOptional: true),
+            .init(title: "source", shrinks: true, isOptional: true),
             .init(title: "state"),
             .init(title: "age", alignment: .right),
             .init(title: "every", alignment: .right, isOptional: true),
             .init(title: "late", alignment: .right, isOptional: true),
-            .init(title: "rows", alignment: .right),
-            .init(title: "took", alignment: .right),
+            .init(title: "rows", alignment: .right, isOptional: true),
+            .init(title: "took", alignment: .right, isOptional: true),
             .init(title: "message", shrinks: true, isOptional: true),
         ])
         for row in records.rows.indices {
@@ -45,11 +45,11 @@ enum RecordText {
             .init(title: "run", alignment: .right),
             .init(title: "started"),
             .init(title: "replica", shrinks: true),
-            .init(title: "hand"),
+            .init(title: "hand", isOptional: true),
             .init(title: "outcome"),
-            .init(title: "rows", alignment: .right),
-            .init(title: "bytes", alignment: .right),
-            .init(title: "took", alignment: .right),
+            .init(title: "rows", alignment: .right, isOptional: true),
+            .init(title: "bytes", alignment: .right, isOptional: true),
+            .init(title: "took", alignment: .right, isOptional: true),
             .init(title: "message", shrinks: true, isOptional: true),
         ])
         for row in records.rows.indices {

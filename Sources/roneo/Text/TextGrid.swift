@@ -13,7 +13,7 @@ struct TextGrid: Sendable {
         var alignment = Alignment.left
         /// Whether it gives way where the terminal is too narrow.
         var shrinks = false
-        /// Whether it is left out where nothing stands in it.
+        /// Whether it is left out where nothing stands in it, or the terminal is much too narrow.
         var isOptional = false
     }
 
@@ -45,10 +45,7 @@ struct TextGrid: Sendable {
 
     /// - Parameter width: of the terminal; nil where nothing must be cut.
     func lines(width: Int?, style: (String, Style) -> String = { text, _ in text }) -> [String] {
-        let shown = columns.indices.filter { index in
-            !columns[index].isOptional || rows.contains { !$0[index].text.isEmpty }
-        }
-        let widths = columnWidths(shown, within: width)
+        let (shown, widths) = layout(within: width)
         let header = shown.map { style(pad(columns[$0].title, $0, widths), .bold) }
         let rule = shown.map { String(repeating: "-", count: widths[$0]) }
         let body = rows.map { row in
@@ -60,15 +57,40 @@ struct TextGrid: Sendable {
         return ([header, rule] + body).map { $0.joined(separator: "  ").trimmingEnd() }
     }
 
+    /// No column gets narrower than that.
+    private static let leastWidth = 16
+
+    /// The columns to show, and their widths. Where the terminal is too narrow for all of them,
+    /// optional ones go: the last first, and those with long texts after the others.
+    private func layout(within total: Int?) -> (shown: [Int], widths: [Int]) {
+        var shown = columns.indices.filter { index in
+            !columns[index].isOptional || rows.contains { !$0[index].text.isEmpty }
+        }
+        while true {
+            let widths = columnWidths(shown, within: total)
+            guard let total, sum(shown, widths) > total,
+                let last = shown.lastIndex(where: { columns[$0].isOptional && !columns[$0].shrinks }
+                )
+                    ?? shown.lastIndex(where: { columns[$0].isOptional })
+            else { return (shown, widths) }
+            shown.remove(at: last)
+        }
+    }
+
+    private func sum(_ shown: [Int], _ widths: [Int]) -> Int {
+        shown.reduce(2 * (shown.count - 1)) { $0 + widths[$1] }
+    }
+
     private func columnWidths(_ shown: [Int], within total: Int?) -> [Int] {
         var widths = columns.indices.map { index in
             rows.reduce(columns[index].title.displayWidth) { max($0, $1[index].text.displayWidth) }
         }
         guard let total else { return widths }
-        let gaps = 2 * (shown.count - 1)
         // The widest column that may gives way first, a column at a time, so that short ones stay.
-        while shown.reduce(gaps, { $0 + widths[$1] }) > total {
-            let candidates = shown.filter { columns[$0].shrinks && widths[$0] > 8 }
+        while sum(shown, widths) > total {
+            let candidates = shown.filter {
+                columns[$0].shrinks && widths[$0] > Self.leastWidth
+            }
             guard let widest = candidates.max(by: { widths[$0] < widths[$1] }) else { break }
             widths[widest] -= 1
         }

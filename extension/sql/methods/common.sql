@@ -85,6 +85,19 @@ END;
 COMMENT ON FUNCTION roneo.filter_path_step(roneo.replica) IS
     'A step on the source that sets the search_path under which the replica was registered; none for a table without a filter.';
 
+-- The source would stop at the first byte that is no character of client_encoding, and could not
+-- say where it stands; the COPY here names the column.
+CREATE OR REPLACE FUNCTION roneo.raw_bytes_step(answer jsonb)
+RETURNS SETOF roneo.step LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT 2, 'check', 'let the bytes of a SQL_ASCII source out as they are',
+           'SELECT pg_catalog.jsonb_build_object(''client_encoding'', pg_catalog.set_config(''client_encoding'', ''SQL_ASCII'', true))',
+           NULL, NULL, NULL, NULL, NULL::boolean, NULL, false
+    WHERE answer #>> '{before,identity,encoding}' = 'SQL_ASCII' AND answer ->> 'hand' = 'runner';
+END;
+COMMENT ON FUNCTION roneo.raw_bytes_step(jsonb) IS
+    'A step on a SQL_ASCII source that leaves it to the destination to check what the bytes are; none for others, and none over dblink, which checks nothing.';
+
 CREATE OR REPLACE FUNCTION roneo.require_relation(r roneo.replica, answer jsonb)
 RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -161,13 +174,14 @@ COMMENT ON FUNCTION roneo.dest_step(integer, text, text, boolean) IS
     'A step that is a statement on the destination.';
 
 CREATE OR REPLACE FUNCTION roneo.privilege_statements(of_table regclass, onto text)
-RETURNS TABLE (statement text, column_names name[]) LANGUAGE sql STABLE
+RETURNS TABLE (statement text, column_names name[], grantee oid) LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT format('GRANT %s%s ON %s TO %s%s', a.privilege_type,
                   CASE WHEN p.attname IS NOT NULL THEN format(' (%I)', p.attname) END, onto,
                   CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
                   CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END),
-           CASE WHEN p.attname IS NULL THEN '{}'::name[] ELSE ARRAY[p.attname] END
+           CASE WHEN p.attname IS NULL THEN '{}'::name[] ELSE ARRAY[p.attname] END,
+           a.grantee
     FROM (SELECT NULL::name AS attname, 0 AS attnum, c.relacl AS acl
           FROM pg_class AS c WHERE c.oid = of_table
           UNION ALL

@@ -64,3 +64,8 @@ BEGIN ATOMIC
     SELECT format('DROP TABLE IF EXISTS %I.%I', r.dest_schema, r.dest_name) WHERE NOT keep_table;
 END;
 COMMENT ON FUNCTION roneo.remove_inserter(roneo.replica, roneo.inserter_replica, boolean) IS 'What is dropped with it: its table, unless it is kept.';
+
+CREATE OR REPLACE FUNCTION roneo.still_inserter(r roneo.replica, m roneo.inserter_replica)
+RETURNS text LANGUAGE sql STABLE
+RETURN roneo.still_control(r, ROW(m.*)::roneo.control_replica);
+COMMENT ON FUNCTION roneo.still_inserter(roneo.replica, roneo.inserter_replica) IS 'What tells that there is nothing to do.';

@@ -213,6 +213,7 @@ BEGIN
     PERFORM roneo.require_no_referrers(r.dest, m.truncate_cascade);
     RETURN QUERY SELECT * FROM roneo.clear_steps(r, m, answer);
     RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
+    RETURN QUERY SELECT * FROM roneo.raw_bytes_step(answer);
     RETURN QUERY
         SELECT t.*
         FROM roneo.source AS s
@@ -319,10 +320,13 @@ $$;
 COMMENT ON FUNCTION roneo.finish_plain(roneo.ended[]) IS
     'Plain, phase four: which columns were copied. Raises RO016 where the table could not be locked.';
 
+-- By its oid: another relation can have its old name.
 CREATE OR REPLACE FUNCTION roneo.remove_plain(r roneo.replica, m roneo.plain_replica, keep_table boolean)
 RETURNS TABLE (statement text) LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT format('DROP TABLE IF EXISTS %I.%I', r.dest_schema, r.dest_name) WHERE NOT keep_table;
+    SELECT format('DROP TABLE %I.%I', n.nspname, c.relname)
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.oid = r.dest AND NOT keep_table;
 END;
 COMMENT ON FUNCTION roneo.remove_plain(roneo.replica, roneo.plain_replica, boolean) IS
     'What is dropped with a plain replica: its table, unless it is kept.';

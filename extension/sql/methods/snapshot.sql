@@ -168,13 +168,15 @@ DECLARE
     wanted jsonb   := roneo.wanted_source_columns(r, answer);
     steady boolean := roneo.is_steady(r.filter);
 BEGIN
-    IF steady AND roneo.is_unchanged(m, answer, wanted, m.pending_fingerprint, m.pending_columns, m.pending_at) THEN
+    IF (answer #>> '{options,show_pending}')::boolean AND m.pending_columns = wanted
+       OR steady AND roneo.is_unchanged(m, answer, wanted, m.pending_fingerprint, m.pending_columns, m.pending_at) THEN
         RETURN QUERY SELECT * FROM roneo.show_steps(r, m, answer, wanted, NOT m.pending_frozen, true);
     ELSIF NOT (steady AND roneo.is_unchanged(m, answer, wanted, m.fingerprint, m.columns, m.loaded_at)) THEN
         -- What a rebuilt view would take along is named before anything is read.
         PERFORM roneo.require_no_dependents(r, answer, wanted);
         RETURN QUERY SELECT * FROM roneo.empty_steps(r, m, wanted);
         RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
+        RETURN QUERY SELECT * FROM roneo.raw_bytes_step(answer);
         RETURN QUERY SELECT * FROM roneo.load_step(r, m, answer, wanted);
         RETURN QUERY SELECT * FROM roneo.moved_step(r);
         RETURN QUERY SELECT * FROM roneo.dress_steps(m, wanted);
@@ -198,16 +200,16 @@ COMMENT ON FUNCTION roneo.has_shape(roneo.snapshot_replica, jsonb) IS
 CREATE OR REPLACE FUNCTION roneo.drop_key_step(hidden text, shown regclass, known jsonb, wanted jsonb)
 RETURNS SETOF roneo.step LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT (roneo.dest_step(1, 'drop the primary key, whose columns can be null on the source now', format(
-        $drop$DO $roneo$ BEGIN
+    SELECT (roneo.dest_step(1, 'drop the primary key, whose columns can be null on the source now', format('DO %L', format(
+        $drop$BEGIN
     EXECUTE (SELECT pg_catalog.format('ALTER TABLE %%s DROP CONSTRAINT %%I', c.conrelid::pg_catalog.regclass, c.conname)
              FROM pg_catalog.pg_constraint AS c
              WHERE c.conrelid = %L::pg_catalog.regclass AND c.contype = 'p');
-END $roneo$$drop$, hidden))).*
+END$drop$, hidden)))).*
     WHERE EXISTS (
         SELECT
         FROM pg_index AS i
-        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
         JOIN jsonb_array_elements(wanted) AS w (col) ON NOT (w.col ->> 'not_null')::boolean
         LEFT JOIN jsonb_array_elements(known) AS k (col) ON k.col ->> 'number' = w.col ->> 'number'
         WHERE i.indrelid = shown AND i.indisprimary
@@ -286,6 +288,37 @@ END;
 COMMENT ON FUNCTION roneo.load_step(roneo.replica, roneo.snapshot_replica, jsonb, jsonb) IS
     'The step that copies all rows into the hidden table; by the runner with FREEZE, so that sessions with an older snapshot see them too.';
 
+-- The owner has what owners have. A table that is yet to be made gets what default privileges say.
+CREATE OR REPLACE FUNCTION roneo.privilege_steps(shown regclass, hidden regclass, target text, names name[])
+RETURNS SETOF roneo.step LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH wanted AS (
+        SELECT p.statement, p.grantee
+        FROM roneo.privilege_statements(shown, target) AS p
+        JOIN pg_class AS c ON c.oid = shown AND c.relowner <> p.grantee
+        WHERE names @> p.column_names
+    ), present AS (
+        SELECT p.statement, p.grantee
+        FROM roneo.privilege_statements(hidden, target) AS p
+        JOIN pg_class AS c ON c.oid = shown AND c.relowner <> p.grantee
+        UNION
+        SELECT '', e.grantee
+        FROM pg_class AS c
+        JOIN pg_default_acl AS f ON f.defaclrole = c.relowner AND f.defaclobjtype = 'r'
+            AND f.defaclnamespace IN (0, c.relnamespace)
+        CROSS JOIN LATERAL aclexplode(f.defaclacl) AS e
+        WHERE hidden IS NULL AND c.oid = shown AND c.relowner <> e.grantee
+    )
+    SELECT (roneo.dest_step(4, 'give the table the privileges of the one that is shown', concat_ws('; ',
+        (SELECT string_agg(DISTINCT format('REVOKE ALL ON %s FROM %s CASCADE', target,
+                    CASE WHEN p.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(p.grantee)) END), '; ')
+         FROM present AS p),
+        (SELECT string_agg(w.statement, '; ') FROM wanted AS w)))).*
+    WHERE EXISTS ((TABLE wanted EXCEPT TABLE present) UNION ALL (TABLE present EXCEPT TABLE wanted));
+END;
+COMMENT ON FUNCTION roneo.privilege_steps(regclass, regclass, text, name[]) IS
+    'A step that gives the hidden table (NULL: a new one) the privileges of the shown one, and no others; none where they are alike.';
+
 CREATE OR REPLACE FUNCTION roneo.dress_steps(m roneo.snapshot_replica, wanted jsonb)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -302,14 +335,10 @@ BEGIN
             ORDER BY i.position;
     END IF;
     RETURN QUERY
-        SELECT (roneo.dest_step(4, 'give the table the privileges of the one that is shown',
-            concat(format('REVOKE ALL ON %I.%I FROM PUBLIC', m.table_schema, hidden),
-                   (SELECT string_agg(concat('; ', p.statement), '')
-                    FROM roneo.privilege_statements(shown, format('%I.%I', m.table_schema, hidden)) AS p)))).*
-        FROM pg_class AS c
-        LEFT JOIN pg_class AS h ON h.oid = to_regclass(format('%I.%I', m.table_schema, hidden))
-        WHERE c.oid = shown AND c.relacl IS NOT NULL
-          AND (c.relacl IS DISTINCT FROM h.relacl OR NOT roneo.has_shape(m, wanted));
+        SELECT s.*
+        FROM roneo.privilege_steps(shown,
+            CASE WHEN roneo.has_shape(m, wanted) THEN to_regclass(format('%I.%I', m.table_schema, hidden)) END,
+            format('%I.%I', m.table_schema, hidden), roneo.column_names(wanted)) AS s;
     RETURN NEXT roneo.dest_step(4, 'gather statistics', format('ANALYZE %I.%I', m.table_schema, hidden));
 END;
 $$;

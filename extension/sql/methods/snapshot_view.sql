@@ -77,12 +77,23 @@ $$;
 COMMENT ON FUNCTION roneo.require_no_dependents(roneo.replica, jsonb, jsonb) IS
     'Raises RO012, naming them, where the view must be rebuilt and others depend on it; unless the refresh may drop them.';
 
--- Rows that this transaction inserts are invisible to a session whose REPEATABLE READ snapshot is
--- older, and after the swap it would find the view empty. Rows loaded with FREEZE have no such
--- problem. For a load that was committed earlier it is enough that the transactions open now end.
+-- Rows that a transaction inserts are invisible to a session whose REPEATABLE READ snapshot is older
+-- than its commit, and after the swap that one would find the view empty. It can take its snapshot
+-- while it waits for the swap itself; so over dblink a load and its swap go into one transaction only
+-- where nobody else is connected. Once the load is committed it is enough that the transactions open
+-- then come to their end. Rows loaded with FREEZE need none of this.
+
+CREATE OR REPLACE FUNCTION roneo.others_connected()
+RETURNS boolean LANGUAGE sql STABLE
+RETURN EXISTS (
+    -- Everyone may see who has a role: sessions and their workers do, autovacuum does not.
+    SELECT FROM pg_stat_activity AS a
+    WHERE a.datname = current_database() AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid());
+COMMENT ON FUNCTION roneo.others_connected() IS 'Whether other sessions are connected to this database.';
+
 CREATE OR REPLACE FUNCTION roneo.snapshot_guard(committed boolean)
 RETURNS text LANGUAGE sql STABLE
-RETURN format($guard$DO $roneo$
+RETURN CASE WHEN committed THEN format($guard$DO $roneo$
 DECLARE
     older text[] := ARRAY(
         SELECT l.virtualtransaction
@@ -90,7 +101,6 @@ DECLARE
         JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
         WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_catalog.pg_backend_pid()
           AND l.virtualxid = l.virtualtransaction
-          -- Everyone may see who has a role: sessions and their workers do, autovacuum does not.
           AND a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL);
     until timestamptz := pg_catalog.clock_timestamp() + interval '%s ms';
 BEGIN
@@ -102,7 +112,17 @@ BEGIN
         END IF;
         PERFORM pg_catalog.pg_sleep(0.005);
     END LOOP;
-END $roneo$; $guard$, CASE WHEN committed THEN roneo.setting('lock_timeout_ms') ELSE 0 END);
+END $roneo$; $guard$, roneo.setting('lock_timeout_ms'))
+ELSE $guard$DO $roneo$
+BEGIN
+    PERFORM pg_catalog.pg_stat_clear_snapshot();
+    IF EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a
+               WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL
+                 AND a.pid <> pg_catalog.pg_backend_pid()) THEN
+        RAISE lock_not_available USING
+            MESSAGE = 'a session that has connected meanwhile may not see the loaded rows';
+    END IF;
+END $roneo$; $guard$ END;
 COMMENT ON FUNCTION roneo.snapshot_guard(boolean) IS
     'A statement that fails with 55P03 while a session of this database may hold a snapshot that does not see the loaded rows.';
 
@@ -175,6 +195,10 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM roneo.require_no_dependents(r, answer, wanted);
+    IF guarded AND NOT committed AND roneo.others_connected() THEN
+        RETURN NEXT roneo.dest_step(5, 'leave the swap to the next refresh, because others are connected', NULL, true);
+        RETURN;
+    END IF;
     RETURN NEXT roneo.dest_step(5,
         CASE roneo.view_fit(r.dest, wanted)
             WHEN 'rebuild' THEN 'build the view anew over the loaded table'
@@ -187,7 +211,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.show_steps(roneo.replica, roneo.snapshot_replica, jsonb, jsonb, boolean, boolean) IS
-    'The patient step that makes the view show what was loaded.';
+    'The patient step that makes the view show what was loaded; without a statement where that must wait for the load''s commit.';
 
 CREATE OR REPLACE FUNCTION roneo.finish_snapshot(ended roneo.ended[])
 RETURNS void LANGUAGE plpgsql
@@ -229,12 +253,16 @@ $$;
 COMMENT ON FUNCTION roneo.finish_snapshot(roneo.ended[]) IS
     'Snapshot, phase four: which table is shown and what was loaded; a load whose swap was deferred stays pending.';
 
+-- By its oid: another relation can have its old name.
 CREATE OR REPLACE FUNCTION roneo.remove_snapshot(r roneo.replica, m roneo.snapshot_replica, keep_table boolean)
 RETURNS TABLE (statement text) LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT w.statement
-    FROM (VALUES
-        (1, false, format('DROP VIEW IF EXISTS %I.%I', r.dest_schema, r.dest_name)),
+    FROM (
+        SELECT 1, false, format('DROP VIEW %I.%I', n.nspname, c.relname)
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = r.dest
+        UNION ALL VALUES
         (2, false, format('DROP TABLE IF EXISTS %I.%I', m.table_schema, roneo.shown_table(m))),
         (3, true,  format('DROP TABLE IF EXISTS %I.%I', m.table_schema, roneo.hidden_table(m)))
     ) AS w (place, always, statement)

@@ -65,3 +65,8 @@ BEGIN ATOMIC
     SELECT format('DROP TABLE IF EXISTS %I.%I', r.dest_schema, r.dest_name) WHERE NOT keep_table;
 END;
 COMMENT ON FUNCTION roneo.remove_updater(roneo.replica, roneo.updater_replica, boolean) IS 'What is dropped with it: its table, unless it is kept.';
+
+CREATE OR REPLACE FUNCTION roneo.still_updater(r roneo.replica, m roneo.updater_replica)
+RETURNS text LANGUAGE sql STABLE
+RETURN roneo.still_control(r, ROW(m.*)::roneo.control_replica);
+COMMENT ON FUNCTION roneo.still_updater(roneo.replica, roneo.updater_replica) IS 'What tells that there is nothing to do.';

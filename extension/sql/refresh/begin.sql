@@ -4,7 +4,9 @@ RETURN 1919905381;
 COMMENT ON FUNCTION roneo.lock_class() IS
     'The first key of the advisory lock on a replica, "rone" in ASCII; the second one is its replica_id.';
 
--- What a value looks like as text depends on these, and so do the names of types.
+-- What a value looks like as text depends on these, and so do the names of types. Without
+-- row_security a policy that would hide rows is an error: a copy of some rows is not a copy, and a
+-- table of which some rows were deleted is not empty.
 CREATE OR REPLACE FUNCTION roneo.pinned_settings()
 RETURNS TABLE (setting_name text, value text) LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
@@ -17,6 +19,7 @@ BEGIN ATOMIC
            ('xmloption',           'content'),
            ('lc_monetary',         'C'),
            ('standard_conforming_strings', 'on'),
+           ('row_security',        'off'),
            ('statement_timeout',   '0'),
            ('lock_timeout',        '0'),
            ('idle_in_transaction_session_timeout', '0');
@@ -33,14 +36,13 @@ COMMENT ON FUNCTION roneo.pin_settings() IS 'Applies roneo.pinned_settings() to 
 
 -- SET, BEGIN and LOCK take no snapshot; so the lock that follows precedes the snapshot.
 -- Behind an ALTER TABLE it waits for half a minute; then the refresh is deferred.
--- row_security off makes a policy that would hide rows an error; a copy of some rows is not a copy.
 CREATE OR REPLACE FUNCTION roneo.source_opening()
 RETURNS text LANGUAGE sql STABLE
 RETURN (
     SELECT concat('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ',
         string_agg(format('SET LOCAL %s = %s; ', setting_name,
             CASE WHEN setting_name = 'search_path' THEN value ELSE quote_literal(value) END), ''),
-        'SET LOCAL lock_timeout = ''30s''; SET LOCAL row_security = off')
+        'SET LOCAL lock_timeout = ''30s''')
     FROM roneo.pinned_settings()
 );
 COMMENT ON FUNCTION roneo.source_opening() IS

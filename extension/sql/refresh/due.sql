@@ -60,6 +60,39 @@ RETURN coalesce(roneo.dest_named(wanted), wanted::regclass);
 COMMENT ON FUNCTION roneo.dest_of(text) IS
     'The destination that a person means by a name; also of a replica whose destination was dropped, for a refresh to say so. Raises 42P01 where there is none.';
 
+CREATE OR REPLACE PROCEDURE roneo.refresh_now(
+    dest regclass,
+    drop_dependents boolean DEFAULT false,
+    force boolean DEFAULT false,
+    sweep boolean DEFAULT false,
+    until timestamptz DEFAULT NULL)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    done roneo.run;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    done := roneo.refresh(dest, false, drop_dependents, force, sweep);
+    COMMIT;
+    IF done.outcome OPERATOR(pg_catalog.=) 'deferred' AND done.rows_sent IS NOT NULL THEN
+        -- What was loaded is committed now, and can be shown. A source that cannot tell, or that
+        -- never stands still, would be loaded once more, and again in vain.
+        done := roneo.refresh_with(dest, false, pg_catalog.jsonb_build_object(
+            'show_pending', true, 'drop_dependents', drop_dependents));
+        COMMIT;
+    END IF;
+    WHILE done.has_more AND (until IS NULL OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<=) until) LOOP
+        done := roneo.refresh(dest);
+        COMMIT;
+    END LOOP;
+    IF done.outcome OPERATOR(pg_catalog.=) 'failed' THEN
+        RAISE WARNING '% was not refreshed: %', done.dest, done.message;
+    END IF;
+END;
+$$;
+COMMENT ON PROCEDURE roneo.refresh_now(regclass, boolean, boolean, boolean, timestamptz) IS
+    'Refreshes one replica, over dblink, in as many transactions as it takes: a snapshot is loaded in one and shown in the next, so that no session ever finds it empty, and what a batch_limit leaves is read in further ones, none of which starts after until. drop_dependents, force, sweep: as for roneo.refresh. A failure is a warning. A procedure that commits can fix no search_path in its definition; it pins it in its first statement.';
+
 CREATE OR REPLACE PROCEDURE roneo.refresh_due(
     source_names text[] DEFAULT NULL,
     methods text[] DEFAULT NULL,
@@ -71,7 +104,6 @@ DECLARE
     dests text[];
     one   text;
     dest  regclass;
-    done  roneo.run;
 BEGIN
     -- A job of pg_cron runs on the standby too.
     IF pg_catalog.pg_is_in_recovery() THEN
@@ -85,21 +117,7 @@ BEGIN
                   (began OPERATOR(pg_catalog.+) max_runtime);
         dest := roneo.dest_named(one);
         CONTINUE WHEN dest IS NULL;
-        done := roneo.refresh(dest);
-        COMMIT;
-        IF done.outcome OPERATOR(pg_catalog.=) 'deferred' AND done.rows_sent IS NOT NULL THEN
-            -- What was loaded is committed now, and can be shown.
-            done := roneo.refresh(dest);
-            COMMIT;
-        END IF;
-        WHILE done.has_more AND (max_runtime IS NULL OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<=)
-                                                       (began OPERATOR(pg_catalog.+) max_runtime)) LOOP
-            done := roneo.refresh(dest);
-            COMMIT;
-        END LOOP;
-        IF done.outcome OPERATOR(pg_catalog.=) 'failed' THEN
-            RAISE WARNING '% was not refreshed: %', one, done.message;
-        END IF;
+        CALL roneo.refresh_now(dest, until => began OPERATOR(pg_catalog.+) max_runtime);
     END LOOP;
 END;
 $$;

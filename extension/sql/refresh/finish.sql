@@ -158,7 +158,7 @@ BEGIN
         bytes         = roneo.counted(result, 'inserted', 'bytes'),
         warning       = nullif(ended.warning, ''),
         message       = CASE WHEN ended.outcome = 'deferred'
-                             THEN 'loaded; the view is busy, the next refresh shows it' END,
+                             THEN 'loaded; the next refresh shows it' END,
         steps         = (SELECT jsonb_agg(s.step - 'answer' ORDER BY s.number)
                          FROM jsonb_array_elements(result -> 'steps') WITH ORDINALITY AS s (step, number))
     FROM roneo.put_counts(result, ended.rows_received) AS put
@@ -317,9 +317,13 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     r       roneo.replica;
-    ended   bigint;
+    ended   bigint := (facts ->> 'run_id')::bigint;
     failure text := roneo.failure_outcome(sqlstate_code);
 BEGIN
+    -- Only the answer to the COMMIT was lost: what it committed says how the refresh ended.
+    IF EXISTS (SELECT FROM roneo.run AS u WHERE u.run_id = ended AND u.outcome IN ('ok', 'unchanged')) THEN
+        RETURN (SELECT u.outcome FROM roneo.run AS u WHERE u.run_id = ended);
+    END IF;
     FOR r IN SELECT known.* FROM roneo.replica AS known WHERE known.dest = ANY (dests) LOOP
         ended := (facts ->> 'run_id')::bigint;
         IF ended IS NULL THEN
@@ -348,4 +352,4 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.record_failure(regclass[], text, text, text, text, jsonb) IS
-    'Records a refresh that was rolled back, in a transaction of its own; returns failed, or deferred for those SQLSTATEs that only ask for another attempt.';
+    'Records a refresh that was rolled back, in a transaction of its own; returns failed, or deferred for those SQLSTATEs that only ask for another attempt. A run that was committed after all keeps its outcome, and that is returned.';

@@ -41,6 +41,21 @@ END;
 COMMENT ON FUNCTION roneo.link_advice(text, name) IS
     'What helps the current role where dblink may not connect.';
 
+-- A server's own options may name no time to wait, and a host that answers nothing would be waited
+-- for without end. Who may use a mapping need not be allowed to see it; then the server's name will do.
+CREATE OR REPLACE FUNCTION roneo.link_target(source roneo.source)
+RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN roneo.source_conninfo(source.source_name);
+EXCEPTION WHEN SQLSTATE 'RO009' OR undefined_object THEN
+    RETURN source.server_name;
+END;
+$$;
+COMMENT ON FUNCTION roneo.link_target(roneo.source) IS
+    'What dblink is to connect to: the options that this role may see, with time limits, else the name of the foreign server.';
+
 CREATE OR REPLACE FUNCTION roneo.open_link(source_name text)
 RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -54,7 +69,7 @@ BEGIN
     PERFORM roneo.close_link(link);
     BEGIN
         EXECUTE format('SELECT %s($1, $2)', roneo.dblink_function('dblink_connect'))
-        USING link, source.server_name::text;
+        USING link, roneo.link_target(source);
     EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
         GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL;
         RAISE EXCEPTION USING

@@ -111,7 +111,7 @@ BEGIN
     PERFORM roneo.require_known_encoding(answers);
     reports := roneo.run_steps(answers, link, begun.dest_owner);
     -- What a deferred constraint has against the rows is to be recorded, and not to fail the COMMIT.
-    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM roneo.run_as(begun.dest_owner, 'SET CONSTRAINTS ALL IMMEDIATE');
     SELECT f.run_id INTO STRICT ended
     FROM roneo.finish_refresh(answers, jsonb_build_array(jsonb_build_object(
         'replica_id', begun.replica_id, 'started_at', began,
@@ -125,12 +125,7 @@ $$;
 COMMENT ON FUNCTION roneo.refresh_over_link(regclass, jsonb) IS
     'All four phases of one refresh by the SQL hand; returns its run.';
 
-CREATE OR REPLACE FUNCTION roneo.refresh(
-    dest regclass,
-    raise_errors boolean DEFAULT false,
-    drop_dependents boolean DEFAULT false,
-    force boolean DEFAULT false,
-    sweep boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION roneo.refresh_with(dest regclass, raise_errors boolean, options jsonb)
 RETURNS roneo.run LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC'
@@ -141,6 +136,7 @@ SET bytea_output = 'hex'
 SET xmloption = 'content'
 SET lc_monetary = 'C'
 SET standard_conforming_strings = 'on'
+SET row_security = off
 SET statement_timeout = 0
 SET lock_timeout = 0
 SET idle_in_transaction_session_timeout = 0
@@ -153,19 +149,21 @@ DECLARE
     message text;
     detail  text;
     hint    text;
+    context text;
 BEGIN
     PERFORM roneo.require_replicas(ARRAY[dest]);
     BEGIN
-        done.run_id := roneo.refresh_over_link(dest, jsonb_build_object(
-            'drop_dependents', drop_dependents, 'force', force, 'sweep', sweep));
+        done.run_id := roneo.refresh_over_link(dest, options);
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         -- A dblink connection stays open after a rollback.
         PERFORM roneo.close_link_of(dest);
-        IF raise_errors OR SQLSTATE = '57014' THEN
+        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+                                detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
+                                context = PG_EXCEPTION_CONTEXT;
+        -- What was cancelled on the source is a failure like any other.
+        IF raise_errors OR (code = '57014' AND context !~ 'on (unnamed )?dblink connection') THEN
             RAISE;
         END IF;
-        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-                                detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
         PERFORM roneo.record_failure(ARRAY[dest], code, message, nullif(detail, ''), nullif(hint, ''),
             jsonb_build_object('hand', 'sql', 'seconds', extract(epoch FROM clock_timestamp() - began)));
     END;
@@ -175,10 +173,22 @@ BEGIN
         SELECT max(v.run_id)
         FROM roneo.run AS v
         JOIN roneo.replica AS r ON r.replica_id = v.replica_id
-        WHERE r.dest = refresh.dest));
+        WHERE r.dest = refresh_with.dest));
     RETURN done;
 END;
 $$;
+COMMENT ON FUNCTION roneo.refresh_with(regclass, boolean, jsonb) IS
+    'What roneo.refresh does, with options for the plan: drop_dependents, force, show_pending (show what an earlier refresh loaded, whatever the source looks like now).';
+
+CREATE OR REPLACE FUNCTION roneo.refresh(
+    dest regclass,
+    raise_errors boolean DEFAULT false,
+    drop_dependents boolean DEFAULT false,
+    force boolean DEFAULT false,
+    sweep boolean DEFAULT false)
+RETURNS roneo.run LANGUAGE sql
+RETURN roneo.refresh_with(dest, raise_errors,
+    jsonb_build_object('drop_dependents', drop_dependents, 'force', force, 'sweep', sweep));
 COMMENT ON FUNCTION roneo.refresh(regclass, boolean, boolean, boolean, boolean) IS
     'Brings one replica up to date now, over dblink, and returns its run. A failure leaves the destination as it was and is recorded and returned, or raised where raise_errors is true (a cancel always is, and then not recorded). drop_dependents: what depends on a view that must be rebuilt is dropped. force: copy although the source looks unchanged. sweep: an inserter or updater looks for late rows in the whole table.';
 
@@ -211,6 +221,7 @@ SET bytea_output = 'hex'
 SET xmloption = 'content'
 SET lc_monetary = 'C'
 SET standard_conforming_strings = 'on'
+SET row_security = off
 SET statement_timeout = 0
 SET lock_timeout = 0
 SET idle_in_transaction_session_timeout = 0

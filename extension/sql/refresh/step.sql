@@ -143,6 +143,8 @@ BEGIN
             RETURN roneo.transfer_over_link(s, link, owner);
         WHEN kind = 'check' THEN
             RETURN jsonb_build_object('answer', roneo.ask_link(link, s.statement)::jsonb);
+        WHEN kind = 'dest' AND s.statement IS NULL THEN
+            RETURN '{"outcome": "deferred"}'::jsonb;
         WHEN kind = 'dest' AND s.patient THEN
             RETURN jsonb_build_object('outcome', roneo.run_patiently(owner, s.statement));
         WHEN kind = 'dest' AND s.counts = 'put' THEN

@@ -1,0 +1,12 @@
+import Postgres
+
+/// What all refreshes of a process have in common.
+struct RefreshContext: Sendable {
+    let destination: Destination
+    /// Connections of sources that are not to be taken from the destination's user mappings.
+    let sourceConninfos: [String: String]
+    let runner: RunnerIdentity
+    let journal: Journal
+    let cancel: CancelToken
+    let observer: any RefreshObserver
+}

@@ -1,0 +1,24 @@
+import Replication
+
+/// Tells several observers the same.
+struct ObserverGroup: RefreshObserver {
+    let members: [any RefreshObserver]
+
+    func began(_ dest: String) {
+        for member in members { member.began(dest) }
+    }
+
+    func beganStep(_ dest: String, number: Int, of total: Int, purpose: String) {
+        for member in members {
+            member.beganStep(dest, number: number, of: total, purpose: purpose)
+        }
+    }
+
+    func moved(_ dest: String, rows: Int64, bytes: Int64) {
+        for member in members { member.moved(dest, rows: rows, bytes: bytes) }
+    }
+
+    func ended(_ dest: String, _ report: ReplicaReport) {
+        for member in members { member.ended(dest, report) }
+    }
+}
