@@ -1,3 +1,4 @@
+-- Alone in the cluster: others' transactions would hold rows back.
 -- An inserter: every type of control column, limits, ends of the range, and what is refused.
 SET client_min_messages = warning;
 SELECT plan(144);

@@ -1,3 +1,4 @@
+-- Alone in the cluster: others' transactions would hold rows back.
 -- Rows that are committed late: each arrives, and without a key exactly once.
 SET client_min_messages = warning;
 SELECT plan(57);

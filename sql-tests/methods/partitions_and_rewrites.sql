@@ -1,3 +1,4 @@
+-- Alone in the cluster: others' transactions would hold rows back.
 -- What happens to the source's files and leaves: rows with old values under a new leaf, rows with new transactions.
 SET client_min_messages = warning;
 SELECT plan(42);

@@ -1,3 +1,4 @@
+-- Alone in the cluster: others' transactions would hold rows back.
 -- A repull makes a range equal to the source again, in chunks, and loses nothing that arrives meanwhile.
 SET client_min_messages = warning;
 SELECT plan(39);

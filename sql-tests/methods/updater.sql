@@ -1,6 +1,7 @@
+-- Alone in the cluster: others' transactions would hold rows back.
 -- An updater: keys, what is written and what is left alone, views, rights.
 SET client_min_messages = warning;
-SELECT plan(90);
+SELECT plan(58);
 
 CREATE FUNCTION shown(dest regclass) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -109,7 +110,7 @@ SELECT is(protection, 'late rows are found only within the boundary of 10 minute
 SELECT is(shown('v'), there('v'), 'its rows are copied');
 SELECT on_source($$ UPDATE t SET v = 'v2', at = now() - interval '1 hour 5 minutes' WHERE id = 1; UPDATE t SET v = 'v3', at = now() WHERE id = 2 $$) \g /dev/null
 SELECT is((roneo.refresh('v')).updated, 1::bigint, 'within the look_back a change is found, within the boundary it waits');
-SELECT is((SELECT string_agg(v, ' ' ORDER BY id) FROM v WHERE id < 3), 'v2 a', 'the one and not the other');
+SELECT is((SELECT string_agg(v, ' ' ORDER BY id) FROM v WHERE id < 3), 'v2 b', 'the one and not the other');
 SELECT roneo.create_updater('src', 'public.dup', control => 'at', key_columns => '{id}', boundary => '-0') \g /dev/null
 SELECT is((SELECT count(*) FROM dup), 2::bigint, 'of rows with one key the newest counts');
 SELECT is((SELECT at FROM dup WHERE id = 0), (source_value('SELECT max(at) FROM dup WHERE id = 0'))::timestamptz, 'that is this one');
@@ -123,7 +124,7 @@ SELECT throws_ok($$ SELECT roneo.create_updater('src', 'public.v', dest => 'v2',
 -- Rights.
 SELECT on_source($$ CREATE TABLE secret (id int PRIMARY KEY, v text, at timestamptz DEFAULT clock_timestamp(), hidden text); INSERT INTO secret VALUES (1, 'a', now() - interval '1 hour', 'x');
     CREATE TABLE half (LIKE secret INCLUDING ALL); INSERT INTO half TABLE secret; CREATE TABLE closed (LIKE secret INCLUDING ALL); CREATE TABLE open (LIKE secret INCLUDING ALL); INSERT INTO open TABLE secret;
-    GRANT SELECT (id, v, at, xmin, tableoid) ON secret TO reader; GRANT SELECT (id, v, at) ON half TO reader; GRANT SELECT ON open TO reader $$) \g /dev/null
+    GRANT SELECT (id, v, at, xmin) ON secret TO reader; GRANT SELECT (id, v, at) ON half TO reader; GRANT SELECT ON open TO reader $$) \g /dev/null
 SELECT roneo.create_source('low', replace(:'source_conninfo', 'user=postgres', ''), 'reader', 'reader secret') \g /dev/null
 SELECT roneo.create_updater('low', 'public.open', control => 'at') \g /dev/null
 SELECT is(reads_xmin, true, 'SELECT on the table is enough') FROM here WHERE dest_name = 'open';
@@ -141,11 +142,11 @@ SELECT format('host=%s port=%s dbname=%s user=postgres', :'socket', :'port', :'d
 SELECT dblink_connect('second', :'dest_conninfo') \g /dev/null
 SELECT on_source($$ INSERT INTO t VALUES (7, 'new') $$) \g /dev/null
 SELECT dblink_exec('second', 'BEGIN') \g /dev/null
-SELECT outcome FROM dblink('second', $$ SELECT (roneo.refresh('t')).outcome $$) AS f (outcome) \gset
-SELECT is(:'outcome', 'ok', 'one of two runs refreshes');
+SELECT f.outcome FROM dblink('second', $$ SELECT (roneo.refresh('t')).outcome $$) AS f (outcome text) \gset
+SELECT is(:'outcome'::text, 'ok', 'one of two runs refreshes');
 SELECT row_eq($$ SELECT outcome, sqlstate FROM roneo.refresh('t') $$, ROW('deferred'::text, 'RO002'::text), 'the other one does not wait');
 SELECT dblink_exec('second', 'COMMIT') \g /dev/null
-SELECT is(outcome('t'), 'ok', 'after it both are free');
+SELECT is((roneo.refresh('t')).sqlstate, NULL, 'after it both are free');
 SELECT is((SELECT count(*) FROM t WHERE id = 7), 1::bigint, 'and the row is there once');
 
 -- Gone, and kept.

@@ -189,7 +189,9 @@ BEGIN
     ELSE
         RETURN NEXT roneo.staging_step(r, columns);
         RETURN QUERY SELECT * FROM roneo.read_step(r, answer, condition, wanted, 'pg_temp', roneo.staging_name(r));
-        RETURN NEXT roneo.put_step(r, c.key_columns, columns, overwrite, CASE WHEN NOT c.key_is_unique THEN c.control END);
+        RETURN NEXT roneo.put_step(r, c.key_columns, columns,
+            CASE WHEN overwrite THEN roneo.settable_columns(r.dest, columns) END, CASE WHEN NOT c.key_is_unique THEN c.control END);
+        RETURN QUERY SELECT * FROM roneo.swallowed_steps(r, c.key_columns);
         RETURN NEXT roneo.dest_step(5, 'drop the staging table', format('DROP TABLE pg_temp.%I', roneo.staging_name(r)));
     END IF;
     RETURN NEXT roneo.moved_step(r);

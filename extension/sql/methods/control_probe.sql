@@ -55,9 +55,13 @@ RETURNS text LANGUAGE sql STABLE
 RETURN CASE WHEN c.leaves IS NULL OR c.last_value IS NULL OR NOT roneo.follows_xmin(c) OR c.horizon IS NULL THEN 'false'
     ELSE format($query$EXISTS (SELECT FROM pg_catalog.jsonb_each_text(leaf.list) AS n
             JOIN pg_catalog.jsonb_each_text(%1$L) AS k ON k.key = n.key AND k.value <> n.value
-            WHERE EXISTS (SELECT FROM %2$s WHERE tableoid = n.key::pg_catalog.oid AND %3$I <= %4$s AND %5$s)
-              AND NOT EXISTS (SELECT FROM %2$s WHERE tableoid = n.key::pg_catalog.oid AND NOT (%5$s)))$query$,
-        c.leaves, roneo.source_name_of(r), c.control, roneo.value_literal(c, c.last_value),
+            WHERE EXISTS (SELECT FROM %2$s WHERE %3$s%4$I <= %5$s AND %6$s)
+              AND NOT EXISTS (SELECT FROM %2$s WHERE %3$sNOT (%6$s)))$query$,
+        c.leaves, roneo.source_name_of(r),
+        -- A right to read columns need not include tableoid; for a single table it is not asked.
+        CASE WHEN r.source_kind = 'p' OR (SELECT count(*) > 1 FROM jsonb_object_keys(c.leaves))
+             THEN 'tableoid = n.key::pg_catalog.oid AND ' END,
+        c.control, roneo.value_literal(c, c.last_value),
         format('pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s', roneo.age_of(c.horizon), m))
 END;
 COMMENT ON FUNCTION roneo.rewritten_query(roneo.replica, roneo.control_replica, text) IS

@@ -23,38 +23,88 @@ COMMENT ON FUNCTION roneo.key_match(name[], text, text) IS 'True where two rows 
 
 -- IS DISTINCT FROM calls 1.0 and 1.00 the same, fails on json, and has no operator for some types;
 -- *<> compares the images of the values.
-CREATE OR REPLACE FUNCTION roneo.put_clause(key_columns name[], columns name[], overwrite boolean)
+CREATE OR REPLACE FUNCTION roneo.put_clause(key_columns name[], columns name[], settable name[])
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format('ON CONFLICT (%s) DO %s', roneo.column_list(key_columns),
-    CASE WHEN overwrite THEN format('UPDATE SET %s WHERE ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record',
-        (SELECT string_agg(format('%1$I = excluded.%1$I', k), ', ') FROM unnest(columns) AS k),
+    CASE WHEN cardinality(settable) > 0 THEN format('UPDATE SET %s WHERE ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record',
+        (SELECT string_agg(format('%1$I = excluded.%1$I', k), ', ') FROM unnest(settable) AS k),
         (SELECT string_agg(format('kept.%I', k), ', ') FROM unnest(columns) AS k),
         (SELECT string_agg(format('excluded.%I', k), ', ') FROM unnest(columns) AS k))
     ELSE 'NOTHING' END);
-COMMENT ON FUNCTION roneo.put_clause(name[], name[], boolean) IS
-    'What an INSERT does with a row whose key is there: overwrites it where it differs, or leaves it.';
+COMMENT ON FUNCTION roneo.put_clause(name[], name[], name[]) IS
+    'What an INSERT does with a row whose key is there: sets these columns where it differs, or leaves it.';
 
-CREATE OR REPLACE FUNCTION roneo.put_step(
-    r roneo.replica, key_columns name[], columns name[], overwrite boolean, newest_by name)
-RETURNS roneo.step LANGUAGE sql IMMUTABLE
+-- PostgreSQL lets nobody update an identity that is always generated.
+CREATE OR REPLACE FUNCTION roneo.settable_columns(target regclass, columns name[])
+RETURNS name[] LANGUAGE sql STABLE
+RETURN ARRAY(
+    SELECT c.name
+    FROM unnest(columns) WITH ORDINALITY AS c (name, place)
+    JOIN pg_attribute AS a ON a.attrelid = target AND a.attname = c.name AND a.attidentity <> 'a'
+    ORDER BY c.place
+);
+COMMENT ON FUNCTION roneo.settable_columns(regclass, name[]) IS 'Those of the columns that an UPDATE may set.';
+
+-- A row that was inserted has no xmax. A partitioned table does not show it; there the keys are
+-- counted that were not there before.
+CREATE OR REPLACE FUNCTION roneo.put_statement(r roneo.replica, key_columns name[], insert_rows text, updates boolean)
+RETURNS text LANGUAGE sql STABLE
 RETURN (
-    SELECT ROW(4, 'dest', CASE WHEN overwrite THEN 'insert what is new, update what differs' ELSE 'insert what is new' END,
-        format($put$WITH put AS (
-    INSERT INTO %1$I.%2$I AS kept (%3$s) OVERRIDING SYSTEM VALUE
-    SELECT %4$s%3$s FROM pg_temp.%5$I%6$s
-    %7$s
-    RETURNING %8$s AS is_new
+    SELECT CASE WHEN c.relkind = 'p' AND updates THEN format($put$WITH put AS (
+    %1$s
+    RETURNING true
+)
+SELECT pg_catalog.jsonb_build_object('inserted', n.missing, 'updated', (SELECT pg_catalog.count(*) FROM put) - n.missing) AS counts
+FROM (SELECT pg_catalog.count(*) AS missing FROM (SELECT DISTINCT %2$s FROM pg_temp.%3$I) AS arrived
+      WHERE NOT EXISTS (SELECT FROM %4$I.%5$I AS kept WHERE %6$s)) AS n$put$,
+            insert_rows, roneo.column_list(key_columns), roneo.staging_name(r), r.dest_schema, r.dest_name,
+            roneo.key_match(key_columns, 'kept', 'arrived'))
+    ELSE format($put$WITH put AS (
+    %1$s
+    RETURNING %2$s AS is_new
 )
 SELECT pg_catalog.jsonb_build_object('inserted', pg_catalog.count(*) FILTER (WHERE is_new),
                                      'updated', pg_catalog.count(*) FILTER (WHERE NOT is_new)) AS counts FROM put$put$,
+            insert_rows, CASE WHEN updates THEN '(kept.xmax = 0)' ELSE 'true' END)
+    END
+    FROM pg_class AS c WHERE c.oid = r.dest
+);
+COMMENT ON FUNCTION roneo.put_statement(roneo.replica, name[], text, boolean) IS
+    'An INSERT, wrapped to answer with how many rows it inserted and how many it updated.';
+
+CREATE OR REPLACE FUNCTION roneo.put_step(
+    r roneo.replica, key_columns name[], columns name[], settable name[], newest_by name)
+RETURNS roneo.step LANGUAGE sql STABLE
+RETURN (
+    SELECT ROW(4, 'dest', CASE WHEN settable IS NULL THEN 'insert what is new' ELSE 'insert what is new, update what differs' END,
+        roneo.put_statement(r, key_columns, format(
+            E'INSERT INTO %1$I.%2$I AS kept (%3$s) OVERRIDING SYSTEM VALUE\n    SELECT %4$s%3$s FROM pg_temp.%5$I%6$s\n    %7$s',
             r.dest_schema, r.dest_name, roneo.column_list(columns),
             format(CASE WHEN newest_by IS NOT NULL THEN 'DISTINCT ON (%s) ' END, roneo.column_list(key_columns)),
             roneo.staging_name(r),
             format(CASE WHEN newest_by IS NOT NULL THEN ' ORDER BY %s, %I DESC NULLS LAST' END,
                    roneo.column_list(key_columns), newest_by),
-            roneo.put_clause(key_columns, columns, overwrite),
-            CASE WHEN overwrite THEN '(kept.xmax = 0)' ELSE 'true' END),
+            roneo.put_clause(key_columns, columns, settable)), coalesce(cardinality(settable) > 0, false)),
         NULL, NULL, NULL, NULL, NULL, 'put', false)::roneo.step
 );
-COMMENT ON FUNCTION roneo.put_step(roneo.replica, name[], name[], boolean, name) IS
-    'The step that puts staged rows by key, and answers with how many were inserted and updated. newest_by: of several rows with one key the highest by this column counts.';
+COMMENT ON FUNCTION roneo.put_step(roneo.replica, name[], name[], name[], name) IS
+    'The step that puts staged rows by key, and answers with how many were inserted and updated. settable: the columns that are set in a row that is there; NULL: it is left. newest_by: of several rows with one key the highest by this column counts.';
+
+-- The counts do not tell: a row that was not put could have been there.
+CREATE OR REPLACE FUNCTION roneo.swallowed_steps(r roneo.replica, key_columns name[])
+RETURNS SETOF roneo.step LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT s.*
+    FROM roneo.dest_step(4, 'see that no trigger kept a row out', format('DO %L', format(
+        'BEGIN IF EXISTS (SELECT FROM pg_temp.%I AS arrived WHERE NOT EXISTS (SELECT FROM %I.%I AS kept WHERE %s)) THEN '
+        'RAISE EXCEPTION USING ERRCODE = ''RO014'', MESSAGE = ''rows that arrived are not in the destination'', '
+        'HINT = ''Look for a trigger on the destination that swallows rows.''; END IF; END',
+        roneo.staging_name(r), r.dest_schema, r.dest_name, roneo.key_match(key_columns, 'kept', 'arrived')))) AS s
+    -- Before each row, at INSERT or UPDATE.
+    WHERE EXISTS (SELECT FROM pg_partition_tree(r.dest) AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
+                  WHERE t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND t.tgenabled <> 'D')
+       OR EXISTS (SELECT FROM pg_trigger AS t
+                  WHERE t.tgrelid = r.dest AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND t.tgenabled <> 'D');
+END;
+COMMENT ON FUNCTION roneo.swallowed_steps(roneo.replica, name[]) IS
+    'A step that raises RO014 where rows that arrived are not there afterwards; none for a table without a trigger that could do that.';
