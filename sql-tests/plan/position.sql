@@ -1,6 +1,6 @@
 -- How a position moves: windows, open transactions, clocks and pauses, as tables of cases.
 SET client_min_messages = warning;
-SELECT plan(99);
+SELECT plan(100);
 
 -- A replica that has refreshed at noon, UTC.
 CREATE FUNCTION c(type text, last_value text, clock text DEFAULT '2026-06-01 12:00+00', open_since jsonb DEFAULT '{}',
@@ -39,6 +39,8 @@ SELECT is(roneo.open_starts(v.c, v.a), v.wanted, v.description) FROM (VALUES
     (c('integer', NULL, '500', '{"3/7": "90", "4/1": "400"}'), answer('2026-06-01 12:10+00', '{p/1,4/1,5/1}', '600'), '{"p/1": "90", "4/1": "400", "5/1": "500"}', 'numbers are ordered as numbers'),
     (c('integer', NULL, '500'), answer('2026-06-01 12:10+00', '{5/1}', '400'), '{"5/1": "unknown"}', 'and can go back too')
 ) AS v (c, a, wanted, description);
+
+SELECT is(roneo.open_starts(c('timestamptz', NULL), '{"before": {"open": null}}'), '{}', 'an idle source has none');
 
 -- Down to which value the next refresh looks.
 SELECT is(window_of(v.c, v.a), v.wanted, v.description) FROM (VALUES

@@ -51,7 +51,7 @@ RETURN (
         WHEN EXISTS (SELECT FROM jsonb_each_text(c.open_since) AS k WHERE k.value = 'unknown') THEN 'unknown'
         ELSE coalesce((SELECT k.value FROM jsonb_each_text(c.open_since) AS k
                        ORDER BY roneo.clock_order(c, k.value) LIMIT 1), c.clock) END), '{}')
-    FROM jsonb_array_elements_text(coalesce(answer #> '{before,open}', '[]')) AS o (name)
+    FROM jsonb_array_elements_text(coalesce(nullif(answer #> '{before,open}', 'null'), '[]')) AS o (name)
 );
 COMMENT ON FUNCTION roneo.open_starts(roneo.control_replica, jsonb) IS
     'The transactions that are open on the source, each with a clock from before its start, or unknown.';
