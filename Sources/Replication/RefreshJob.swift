@@ -55,11 +55,21 @@ final class RefreshJob {
         report.failure = nil
         report.rows = 0
         report.bytes = 0
+        try beginRepull()
         for _ in 0..<Self.mostRounds where try !round() {
             return
         }
         throw Failure(
             sqlState: SQLState.accounting, message: "the plan of \(dest) does not come to an end")
+    }
+
+    /// Notes what is to be pulled again; the rounds then do it, in chunks, and so does whoever comes
+    /// next where they are interrupted.
+    private func beginRepull() throws {
+        guard let range = options.repull else { return }
+        during = "noting what is to be pulled again"
+        try worker.destination(for: dest).execute(
+            "SELECT roneo.begin_repull(roneo.dest_of(\(dest)), \(range.from), \(range.to))")
     }
 
     /// One round of the four phases; true when the extension wants another one.

@@ -4,9 +4,31 @@ public struct RefreshOptions: Sendable, Equatable {
     public var dropDependents: Bool
     /// Copy although nothing seems to have changed.
     public var force: Bool
+    /// Look for late rows in the whole table.
+    public var sweep: Bool
+    /// Pull a range again, before anything else.
+    public var repull: Range?
 
-    public init(dropDependents: Bool = false, force: Bool = false) {
+    /// Values of a control column as the source writes them; nil: no end on that side.
+    public struct Range: Sendable, Equatable {
+        /// The first value that is pulled again.
+        public var from: String?
+        /// The first value that is not.
+        public var to: String?
+
+        public init(from: String? = nil, to: String? = nil) {
+            self.from = from
+            self.to = to
+        }
+    }
+
+    public init(
+        dropDependents: Bool = false, force: Bool = false, sweep: Bool = false,
+        repull: Range? = nil
+    ) {
         self.dropDependents = dropDependents
         self.force = force
+        self.sweep = sweep
+        self.repull = repull
     }
 }

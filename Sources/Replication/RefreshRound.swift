@@ -104,6 +104,9 @@ struct RefreshRound {
         let began = ContinuousClock.now
         var result = StepResult(step, .done)
         switch step.kind {
+        case .dest where step.counts == Step.putCount:
+            // How many rows it inserted and how many it updated is more than a command tag says.
+            result.answer = try destination.execute(SQL(verbatim: step.statement)).value
         case .dest:
             if let rows = try executeOnDestination(step) {
                 result.rows = rows

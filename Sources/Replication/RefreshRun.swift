@@ -50,7 +50,7 @@ public struct RefreshRun: Sendable {
                     defer { wanted.finish() }
                     let worker = Worker(context)
                     defer { worker.close() }
-                    guard let entries = try entries(worker) else {
+                    guard let entries = try entries(worker, board) else {
                         board.isStandby()
                         return
                     }
@@ -82,7 +82,9 @@ public struct RefreshRun: Sendable {
     }
 
     /// What is to be refreshed, longest waiting first; nil on a standby.
-    private func entries(_ worker: Worker) throws -> [RefreshQueue.Entry]? {
+    private func entries(
+        _ worker: Worker, _ board: RefreshBoard
+    ) throws -> [RefreshQueue.Entry]? {
         let connection = try worker.destination(for: "due")
         guard try Destination.isPrimary(connection) else { return nil }
         switch selection {
@@ -93,9 +95,18 @@ public struct RefreshRun: Sendable {
         case .due(let sources, let methods):
             let due = try connection.execute(
                 "SELECT * FROM roneo.due(\(sources)::text[], \(methods)::text[])")
-            return (0..<due.count).map { row in
+            let entries = (0..<due.count).map { row in
                 RefreshQueue.Entry(dest: due[row, "dest"] ?? "", source: due[row, "source_name"])
             }
+            // A single one is asked as soon as it is refreshed.
+            guard entries.count > 1 else { return entries }
+            let idle = try IdleCheck(worker: worker, sources: sources, methods: methods)(connection)
+            for (dest, source) in idle {
+                var report = ReplicaReport(dest: dest, outcome: .unchanged)
+                report.source = source
+                board.add(report)
+            }
+            return entries.filter { idle[$0.dest] == nil }
         }
     }
 

@@ -13,6 +13,7 @@ struct RoundAnswer: Sendable, Equatable {
             "options": .object([
                 "drop_dependents": JSON(options.dropDependents),
                 "force": JSON(options.force),
+                "sweep": JSON(options.sweep),
             ]),
             "before": JSON(verbatim: before),
             "inside": JSON(verbatim: inside),

@@ -14,6 +14,9 @@ public struct Step: Sendable, Equatable {
     /// Whether it waits for its lock only shortly, several times, and may be put off.
     public let patient: Bool
 
+    /// What a step counts as that answers with its counts.
+    static let putCount = "put"
+
     var json: JSON {
         .object([
             "number": JSON(number),

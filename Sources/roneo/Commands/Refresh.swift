@@ -19,14 +19,28 @@ struct Refresh: AsyncParsableCommand {
     @Flag(help: "Drop what depends on a view that must be built anew.")
     var dropDependents = false
 
+    @Flag(help: "Look for late rows in the whole table (inserters and updaters).")
+    var sweep = false
+    @Flag(help: "Pull everything again, or a range (inserters and updaters).")
+    var repull = false
+    @Option(help: "With --repull: the first control value of the range.")
+    var from: String?
+    @Option(help: "With --repull: the first control value behind the range.")
+    var to: String?
+
     func validate() throws {
         try JobCount.check(jobs, nil)
+        guard repull || (from == nil && to == nil) else {
+            throw ValidationError("--from and --to go with --repull.")
+        }
     }
 
     func run() async throws {
         var run = RefreshRun(destination: target.destination, selection: .named(dest))
         run.sourceConninfos = sources.conninfos
-        run.options = RefreshOptions(dropDependents: dropDependents, force: force)
+        run.options = RefreshOptions(
+            dropDependents: dropDependents, force: force, sweep: sweep,
+            repull: repull ? .init(from: from, to: to) : nil)
         run.jobs = jobs
         try await output.carryOut(run)
     }
