@@ -1,7 +1,7 @@
 -- Alone in the cluster: others' transactions would hold rows back.
 -- What happens to the source's files and leaves: rows with old values under a new leaf, rows with new transactions.
 SET client_min_messages = warning;
-SELECT plan(42);
+SELECT plan(44);
 
 CREATE FUNCTION ids(dest regclass) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -62,6 +62,14 @@ SELECT outcome('parts_log') \g /dev/null
 SELECT told('open', 'COMMIT') \g /dev/null
 SELECT outcome('parts_log'), outcome('parts_keyed') \g /dev/null
 SELECT * FROM same('parts', 'and not forgotten');
+
+-- Or between the registration and the first refresh.
+SELECT roneo.create_inserter('src', 'parts', dest => 'parts_later', control => 'at', append_only => true, copy_data => false) \g /dev/null
+SELECT on_source($$ CREATE TABLE p2021 (id int NOT NULL, at timestamptz NOT NULL); INSERT INTO p2021 VALUES (21, '2021-06-01');
+    ALTER TABLE parts ATTACH PARTITION p2021 FOR VALUES FROM ('2021-01-01') TO ('2022-01-01') $$) \g /dev/null
+SELECT is(outcome('parts_later'), 'ok', 'a partition that was attached before the first refresh');
+SELECT is(ids('parts_later'), '21', 'is a new one too');
+SELECT on_source('ALTER TABLE parts DETACH PARTITION p2021') \g /dev/null
 
 -- Detached, and back.
 SELECT on_source('ALTER TABLE parts DETACH PARTITION p2025; INSERT INTO parts VALUES (8, now())') \g /dev/null

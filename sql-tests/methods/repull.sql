@@ -1,7 +1,7 @@
 -- Alone in the cluster: others' transactions would hold rows back.
 -- A repull makes a range equal to the source again, in chunks, and loses nothing that arrives meanwhile.
 SET client_min_messages = warning;
-SELECT plan(39);
+SELECT plan(46);
 
 CREATE FUNCTION ids(dest regclass) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -118,6 +118,24 @@ CALL roneo.repull('undated', to_value => '2027-01-01');
 SELECT is(ids('undated'), '1a 2a 3a', 'a range is one of values');
 CALL roneo.repull('undated');
 SELECT is(ids('undated'), '1a 3a', 'a repull of everything makes equal what has no value too');
+
+-- Where rows do not show their transaction, the position must not stay above those that the source has.
+SELECT on_source($$ CREATE TABLE numbers (id int, note text); INSERT INTO numbers SELECT n, 'a' FROM generate_series(1, 30) AS n; CREATE VIEW seen AS SELECT * FROM numbers $$) \g /dev/null
+SELECT roneo.create_inserter('src', 'public.seen', control => 'id', boundary => '0', batch_limit => 4) \g /dev/null
+CALL roneo.repull('seen');
+SELECT is(last_value, '30', 'a view has been read to its end') FROM here WHERE dest_name = 'seen';
+SELECT on_source($$ DELETE FROM numbers WHERE id > 10 $$) \g /dev/null
+CALL roneo.repull('seen', to_value => '5');
+SELECT is(last_value, '30', 'a range leaves the position') FROM here WHERE dest_name = 'seen';
+CALL roneo.repull('seen');
+SELECT is(last_value, '10', 'a repull of everything brings it back to what is there') FROM here WHERE dest_name = 'seen';
+SELECT on_source($$ INSERT INTO numbers VALUES (11, 'again') $$) \g /dev/null
+SELECT is(outcome('seen'), 'ok', 'so that the next row is new');
+SELECT is(ids('seen'), source_ids('seen'), 'and all is equal');
+SELECT on_source($$ DELETE FROM numbers $$) \g /dev/null
+CALL roneo.repull('seen');
+SELECT is(last_value, NULL, 'an emptied source is one without a position') FROM here WHERE dest_name = 'seen';
+SELECT is(ids('seen'), NULL, 'and its copy is empty');
 
 SELECT throws_ok($$ SELECT roneo.begin_repull('log', 'x') $$, 'RO007', NULL, 'a range of another type is refused');
 SELECT throws_ok($$ SELECT roneo.begin_repull('places') $$, 'RO001', NULL, 'and a table that is no replica');

@@ -1,6 +1,6 @@
 -- How a position moves: windows, open transactions, clocks and pauses, as tables of cases.
 SET client_min_messages = warning;
-SELECT plan(100);
+SELECT plan(102);
 
 -- A replica that has refreshed at noon, UTC.
 CREATE FUNCTION c(type text, last_value text, clock text DEFAULT '2026-06-01 12:00+00', open_since jsonb DEFAULT '{}',
@@ -122,6 +122,11 @@ SELECT row_eq('SELECT last_value, horizon FROM stored WHERE n = 2', ROW('10'::te
 SELECT is(window_start, NULL, 'a sweep while rows may be held leaves no window') FROM stored WHERE n = 3;
 SELECT is(window_start, '-90', 'unless a key lets it read them') FROM stored WHERE n = 4;
 SELECT is(window_start, '-90', 'or none can be') FROM stored WHERE n = 5;
+
+SELECT throws_ok($$ SELECT roneo.require_readable_rows(jsonb_populate_record(NULL::roneo.replica, '{"source_schema": "s", "source_table": "t", "dest_schema": "d", "dest_name": "t"}'), c('integer', '10', '10'), answer('2026-06-01 12:10+00', snapshot => '3000000000:3000000000:')) $$,
+    'RO021', NULL, 'without a key, two billion transactions are too many');
+SELECT lives_ok($$ SELECT roneo.require_readable_rows(jsonb_populate_record(NULL::roneo.replica, '{"source_schema": "s", "source_table": "t", "dest_schema": "d", "dest_name": "t"}'), c('integer', '10', '10', key_columns => '{id}'), answer('2026-06-01 12:10+00', snapshot => '3000000000:3000000000:')) $$,
+    'with one they are not');
 
 -- Pauses, in local time.
 CREATE FUNCTION pause(zone text, moment text, blackout text DEFAULT 'auto', type text DEFAULT 'timestamp without time zone') RETURNS text LANGUAGE sql

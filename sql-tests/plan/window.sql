@@ -1,6 +1,6 @@
 -- Which rows a refresh reads: the conditions as text, then what they match among rows of known transactions.
 SET client_min_messages = warning;
-SELECT plan(51);
+SELECT plan(52);
 
 CREATE FUNCTION c(key_columns name[] DEFAULT NULL, follows boolean DEFAULT true, last_value text DEFAULT NULL, window_start text DEFAULT NULL,
     horizon xid8 DEFAULT NULL, type text DEFAULT 'integer', boundary text DEFAULT '0', null_control text DEFAULT 'ignore', zone text DEFAULT 'UTC',
@@ -20,6 +20,8 @@ $$;
 SELECT is(roneo.age_of(x::xid8), format('(SELECT pg_catalog.age(%L::pg_catalog.xid))', wanted), format('the transaction %s is %s there', x, wanted))
 FROM (VALUES ('3', '3'), ('4294967295', '4294967295'), ('4294967296', '0'), ('4294967299', '3'), ('12884901891', '3'), ('18446744073709551615', '4294967295')) AS v (x, wanted);
 SELECT is(roneo.age_of(NULL), NULL, 'no transaction, no age');
+SELECT is(roneo.is_distant('5000000000'),
+    '(SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::pg_catalog.numeric - 5000000000 >= 2147483647)', 'what is too far away is known');
 SELECT is(roneo.value_literal(c(type => t), v), format('%L::%s', v, t), format('%s stays what it is', v)) FROM (VALUES
     ('numeric', '0.30000000000000000000000000000000001'), ('timestamp with time zone', '2026-06-01 12:00:00.123456+00'), ('timestamp without time zone', '0044-03-15 12:00:00 BC'),
     ('timestamp with time zone', 'infinity'), ('text', 'it''s \ "here"; -- %s'), ('bigint', '-9223372036854775808')) AS v (t, v);
@@ -33,7 +35,8 @@ CREATE FUNCTION part(what text, c roneo.control_replica, upto text DEFAULT NULL,
 RETURN CASE what WHEN 'new' THEN roneo.new_condition(c, upto, 'X', 'M') WHEN 'late' THEN roneo.late_condition(c, swept, 'X', 'M')
                  WHEN 'null' THEN roneo.null_condition(c, 'X', 'M') WHEN 'bound' THEN roneo.bound_condition(c, 's.t') WHEN 'ready' THEN roneo.ready_condition(c, 'X', 'M') END;
 CREATE FUNCTION since(p text, x text) RETURNS text LANGUAGE sql
-RETURN format('pg_catalog.age(xmin) <= (SELECT pg_catalog.age(%L::pg_catalog.xid)) AND pg_catalog.age(xmin) > %s', p, x);
+RETURN format(CASE x WHEN 'X' THEN '%1$s' ELSE '(%2$s OR %1$s)' END,
+    format('pg_catalog.age(xmin) <= (SELECT pg_catalog.age(%L::pg_catalog.xid)) AND pg_catalog.age(xmin) > %s', p, x), roneo.is_distant(p::xid8));
 SELECT is(v.got, v.wanted, v.description) FROM (VALUES
     (part('ready', c()), 'NOT (pg_catalog.age(xmin) <= X AND pg_catalog.age(xmin) > M)', 'without a key, what is older than all open transactions is ready'),
     (part('ready', c('{id}')), NULL, 'with one, everything'),

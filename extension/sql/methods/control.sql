@@ -27,6 +27,19 @@ $$;
 COMMENT ON FUNCTION roneo.control_column(jsonb, text) IS
     'The control column out of a description; raises RO007 where there is none, or of a type without an order of age.';
 
+CREATE OR REPLACE FUNCTION roneo.files_query(relation text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format($query$WITH RECURSIVE tree AS (
+        SELECT (%s)::pg_catalog.oid AS oid
+        UNION
+        SELECT i.inhrelid FROM tree AS t JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.oid
+    )
+    SELECT coalesce(pg_catalog.jsonb_object_agg(p.oid, p.relfilenode::bigint), '{}')
+    FROM tree AS t JOIN pg_catalog.pg_class AS p ON p.oid = t.oid
+    WHERE p.relkind = 'r'$query$, relation);
+COMMENT ON FUNCTION roneo.files_query(text) IS
+    'SQL for the tables that rows of a table come from, with their files; the table is given as an expression of type oid.';
+
 -- pg_sequences hides those of others; a cache too small to matter is the default of one.
 CREATE OR REPLACE FUNCTION roneo.control_facts_query(description jsonb, control text)
 RETURNS text LANGUAGE sql IMMUTABLE
@@ -40,6 +53,7 @@ RETURN format($query$SELECT pg_catalog.jsonb_build_object(
                   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = %4$s::pg_catalog.oid),
     'inherited', EXISTS (SELECT FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent
                          WHERE p.oid = %4$s::pg_catalog.oid AND p.relkind = 'r'),
+    'leaves', (%6$s),
     'xmin', %5$s,
     'plain', NOT EXISTS (
         WITH RECURSIVE tree AS (
@@ -53,7 +67,8 @@ RETURN format($query$SELECT pg_catalog.jsonb_build_object(
                      '(pg_catalog.has_column_privilege(%1$s::pg_catalog.oid, ''tableoid'', ''SELECT'') OR NOT EXISTS ('
                      'SELECT FROM pg_catalog.pg_class AS p WHERE p.oid = %1$s::pg_catalog.oid AND (p.relkind = ''p'' OR p.relhassubclass)))',
                      description #>> '{relation,oid}')
-         ELSE 'false' END);
+         ELSE 'false' END,
+    roneo.files_query(description #>> '{relation,oid}'));
 COMMENT ON FUNCTION roneo.control_facts_query(jsonb, text) IS
     'A query on the source about its control column: highest value, zone, and whether rows show their transaction.';
 
@@ -303,6 +318,7 @@ BEGIN
         CASE WHEN NOT copy_data AND NOT adopted THEN facts ->> 'top' END);
     IF c.last_value IS NOT NULL THEN
         c.horizon := pg_snapshot_xmin((facts ->> 'snapshot')::pg_snapshot);
+        c.leaves := facts -> 'leaves';
     END IF;
     RETURN c;
 END;

@@ -68,6 +68,8 @@ BEGIN
     END IF;
     IF c.key_columns IS NULL AND roneo.follows_xmin(c) THEN
         problem := CASE
+            WHEN roneo.answered_xid(answer, 'xmax')::text::numeric - c.horizon::text::numeric >= 2147483647
+                THEN format('source table %s has not been read for two billion transactions', source)
             WHEN (answer #>> '{inside,rewritten}')::boolean
                 THEN format('source table %s was rewritten, and each of its rows has a new transaction', source)
             WHEN EXISTS (SELECT FROM unnest(roneo.fresh_leaves(c, answer)) AS f WHERE c.leaves ? f::text)

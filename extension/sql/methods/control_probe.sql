@@ -25,14 +25,7 @@ COMMENT ON FUNCTION roneo.control_before(roneo.replica, roneo.control_replica) I
 
 CREATE OR REPLACE FUNCTION roneo.control_leaves(r roneo.replica)
 RETURNS text LANGUAGE sql STABLE
-RETURN format($query$WITH RECURSIVE tree AS (
-        SELECT (%s)::oid AS oid
-        UNION
-        SELECT i.inhrelid FROM tree AS t JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.oid
-    )
-    SELECT coalesce(pg_catalog.jsonb_object_agg(p.oid, p.relfilenode::bigint), '{}')
-    FROM tree AS t JOIN pg_catalog.pg_class AS p ON p.oid = t.oid
-    WHERE p.relkind = 'r'$query$, roneo.source_regclass(r));
+RETURN roneo.files_query(roneo.source_regclass(r));
 COMMENT ON FUNCTION roneo.control_leaves(roneo.replica) IS 'SQL for the tables that rows come from, with their files.';
 
 CREATE OR REPLACE FUNCTION roneo.upto_query(r roneo.replica, c roneo.control_replica, ready text)
@@ -62,7 +55,7 @@ RETURN CASE WHEN c.leaves IS NULL OR c.last_value IS NULL OR NOT roneo.follows_x
         CASE WHEN r.source_kind = 'p' OR (SELECT count(*) > 1 FROM jsonb_object_keys(c.leaves))
              THEN 'tableoid = n.key::pg_catalog.oid AND ' END,
         c.control, roneo.value_literal(c, c.last_value),
-        format('pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s', roneo.age_of(c.horizon), m))
+        format('(%s OR pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s)', roneo.is_distant(c.horizon), roneo.age_of(c.horizon), m))
 END;
 COMMENT ON FUNCTION roneo.rewritten_query(roneo.replica, roneo.control_replica, text) IS
     'SQL that tells whether a table is in a new file in which all rows have new transactions, some of them below the position: ALTER TABLE does that, and TRUNCATE. VACUUM FULL keeps the transactions.';
@@ -93,6 +86,16 @@ RETURN CASE WHEN c.repulling AND c.last_value IS NOT NULL THEN format(
     ELSE 'NULL::text' END;
 COMMENT ON FUNCTION roneo.chunk_query(roneo.replica, roneo.control_replica) IS
     'SQL for the value before which this chunk of a repull ends; NULL: it is the last one.';
+
+-- Without transactions a position above all rows would hide those that come below it.
+CREATE OR REPLACE FUNCTION roneo.top_query(r roneo.replica, c roneo.control_replica)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE WHEN c.repulling AND c.last_value IS NOT NULL AND c.repull_to IS NULL AND NOT roneo.follows_xmin(c) THEN format(
+    '(SELECT x.%1$I::text FROM %2$s AS x WHERE x.%1$I <= %3$s ORDER BY x.%1$I DESC LIMIT 1)',
+    c.control, roneo.source_name_of(r), roneo.value_literal(c, c.last_value))
+    ELSE 'NULL::text' END;
+COMMENT ON FUNCTION roneo.top_query(roneo.replica, roneo.control_replica) IS
+    'SQL for the highest value up to the position that the source still has, for the end of a repull; NULL where it does not matter.';
 
 CREATE OR REPLACE FUNCTION roneo.value_warning(c roneo.control_replica, relation text, ready text)
 RETURNS text LANGUAGE sql STABLE
@@ -125,9 +128,10 @@ RETURN (
     'held_from', %7$s,
     'holder', %8$s,
     'rewritten', %9$s,
-    'chunk_to', %10$s)
-FROM (SELECT %11$s AS value OFFSET 0) AS u
-CROSS JOIN (SELECT (%12$s) AS list OFFSET 0) AS leaf$query$,
+    'chunk_to', %10$s,
+    'repulled_to', %11$s)
+FROM (SELECT %12$s AS value OFFSET 0) AS u
+CROSS JOIN (SELECT (%13$s) AS list OFFSET 0) AS leaf$query$,
         roneo.relation_query(roneo.source_regclass(r)),
         CASE WHEN c.batch_limit IS NULL THEN 'false' ELSE roneo.exists_query(q.relation, format('%s AND %I > u.value', q.ready, c.control)) END,
         roneo.value_warning(c, q.relation, q.ready),
@@ -143,6 +147,7 @@ CROSS JOIN (SELECT (%12$s) AS list OFFSET 0) AS leaf$query$,
         CASE WHEN roneo.ready_condition(c, x, m) IS NULL THEN 'NULL::text' ELSE roneo.holder_query() END,
         roneo.rewritten_query(r, c, m),
         roneo.chunk_query(r, c),
+        roneo.top_query(r, c),
         roneo.upto_query(r, c, q.ready),
         roneo.control_leaves(r))
     FROM (SELECT roneo.source_name_of(r) AS relation,

@@ -169,6 +169,10 @@ BEGIN
         after.repull_from := inside ->> 'chunk_to';
         after.repulling := after.repull_from IS NOT NULL;
         after.repull_to := CASE WHEN after.repulling THEN c.repull_to END;
+        -- The source may have gone back behind the position; rows it has there from now on are new.
+        IF NOT after.repulling AND c.repull_to IS NULL AND NOT roneo.follows_xmin(c) THEN
+            after.last_value := coalesce(inside ->> 'upto', inside ->> 'repulled_to');
+        END IF;
     END IF;
     RETURN after;
 END;

@@ -24,6 +24,13 @@ RETURN format(CASE WHEN x IS NOT NULL THEN '(SELECT pg_catalog.age(%L::pg_catalo
               (x::text::numeric % 4294967296)::text);
 COMMENT ON FUNCTION roneo.age_of(xid8) IS 'An SQL expression for the age of a transaction on the source.';
 
+-- age() tells the order of transactions that are less than two billion apart.
+CREATE OR REPLACE FUNCTION roneo.is_distant(x xid8)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format('(SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::pg_catalog.numeric - %s >= 2147483647)', x::text);
+COMMENT ON FUNCTION roneo.is_distant(xid8) IS
+    'An SQL expression that is true where the source has had too many transactions since that one to know older from newer ones.';
+
 -- In the probe the snapshot is not known yet as a value.
 CREATE OR REPLACE FUNCTION roneo.age_of_snapshot(bound text)
 RETURNS text LANGUAGE sql IMMUTABLE
@@ -40,12 +47,12 @@ COMMENT ON FUNCTION roneo.held_condition(text, text) IS
 CREATE OR REPLACE FUNCTION roneo.since_condition(c roneo.control_replica, since xid8, x text, m text)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE
-    WHEN since IS NOT NULL AND roneo.follows_xmin(c)
-        THEN format('pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s', roneo.age_of(since),
-                    CASE WHEN c.key_columns IS NULL THEN x ELSE m END)
+    WHEN since IS NULL OR NOT roneo.follows_xmin(c) THEN NULL
+    WHEN c.key_columns IS NULL THEN format('pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s', roneo.age_of(since), x)
+    ELSE format('(%s OR pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s)', roneo.is_distant(since), roneo.age_of(since), m)
 END;
 COMMENT ON FUNCTION roneo.since_condition(roneo.control_replica, xid8, text, text) IS
-    'True for a row written since a horizon; of a replica without a key, and not held.';
+    'True for a row written since a horizon; of a replica without a key, and not held. With one, for all rows where that can no longer be told.';
 
 CREATE OR REPLACE FUNCTION roneo.ready_condition(c roneo.control_replica, x text, m text)
 RETURNS text LANGUAGE sql IMMUTABLE
