@@ -1,6 +1,6 @@
 -- How a position moves: windows, open transactions, clocks and pauses, as tables of cases.
 SET client_min_messages = warning;
-SELECT plan(102);
+SELECT plan(105);
 
 -- A replica that has refreshed at noon, UTC.
 CREATE FUNCTION c(type text, last_value text, clock text DEFAULT '2026-06-01 12:00+00', open_since jsonb DEFAULT '{}',
@@ -159,6 +159,12 @@ SELECT is(pause(zone, moment, blackout, type), wanted, concat_ws(' ', zone, mome
     ('UTC', '2026-10-25 01:00+00', 'auto', 'timestamp without time zone', NULL),
     ('Asia/Tokyo', '2026-10-25 01:00+00', 'on', 'timestamp without time zone', NULL)
 ) AS v (zone, moment, blackout, type, wanted);
+CREATE FUNCTION paused(blackout text) RETURNS text LANGUAGE sql
+RETURN format($$ SELECT roneo.require_no_blackout(jsonb_populate_record(NULL::roneo.replica, '{"dest_schema": "d", "dest_name": "t"}'),
+    c('timestamp without time zone', NULL, zone => 'Europe/Berlin', blackout => %L), answer('2026-10-25 00:30+00')) $$, blackout);
+SELECT throws_ok(paused('auto'), 'RO020', 'the clock of Europe/Berlin changes: d.t waits until 2026-10-25 03:00', 'a refresh in a pause says how long it lasts');
+SELECT lives_ok(paused('off'), 'unless there is none');
+SELECT is(roneo.failure_outcome('RO020'), 'deferred', 'and is deferred');
 SELECT is(count(*), 0::bigint, 'no instant between two pauses of a day is lost to both')
 FROM generate_series('2026-01-01'::timestamptz, '2027-01-01', '6 hours') AS m
 WHERE roneo.blackout_at(c('timestamp without time zone', NULL, zone => 'Europe/Berlin'), m) IS NOT NULL AND NOT m::date IN ('2026-03-29', '2026-10-25');

@@ -212,7 +212,7 @@ BEGIN
         PERFORM roneo.bad_argument(format('%s is %L, for a control column of type %s', argument, value, control_type),
             CASE roneo.control_class(control_type) WHEN 'time' THEN 'Give an interval such as ''10 minutes''.'
                  WHEN 'serial' THEN 'Give a number such as ''10000''.'
-                 ELSE 'Values of this type have no distance; leave it out, and see sweep_every.' END);
+                 ELSE 'Values of this type have no distance: leave it out, late rows are looked for in the whole table.' END);
     END IF;
 END;
 $$;
@@ -272,11 +272,10 @@ BEGIN
         WHEN roneo.follows_xmin(c) OR kind = 'order' THEN '0'
         WHEN kind = 'time' THEN '10 minutes'
         ELSE '10' END);
+    -- Where values have no distance, each refresh looks for late rows in the whole table.
     c.look_back := coalesce(c.look_back, CASE kind
         WHEN 'time' THEN '10 minutes'
         WHEN 'serial' THEN greatest(10000, 10 * coalesce((facts ->> 'cache')::bigint, 1))::text END);
-    -- Where values have no distance, only the transactions tell what is late.
-    c.sweep_every := coalesce(c.sweep_every, CASE WHEN kind = 'order' AND roneo.follows_xmin(c) THEN interval '0' END);
     c.blackout := coalesce(c.blackout, 'auto');
     c.null_control := coalesce(c.null_control, 'refuse');
     c.control_zone := coalesce(c.control_zone, facts ->> 'zone');
