@@ -16,25 +16,27 @@ SELECT f.oid, f.proname, f.caller, array_to_string(p.proargnames[:p.pronargs], '
 FROM (
     SELECT o.oid, o.proname,
            CASE WHEN o.proname IN ('begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
-                                   'record_failure', 'preflight_probe', 'preflight')
+                                   'record_failure', 'preflight_probe', 'preflight', 'idle_checks', 'mark_idle')
                 THEN 'program' ELSE 'people' END AS caller
     FROM own_function AS o
     WHERE o.proname IN ('create_source', 'drop_source', 'source_conninfo', 'check_source',
-        'create_snapshot', 'create_plain', 'drop_replica', 'refresh', 'refresh_now', 'refresh_due', 'due', 'plan',
+        'create_snapshot', 'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull',
+        'accept_source', 'idle_checks', 'mark_idle', 'drop_replica', 'refresh', 'refresh_now', 'refresh_due', 'due', 'plan',
         'setting', 'version', 'preflight_local', 'missing_grants', 'grant_refresh',
         'revoke_refresh', 'begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
         'record_failure', 'preflight_probe', 'preflight')
 ) AS f
 JOIN pg_proc AS p USING (oid);
 
+-- The view of a method that has no table of its own is told with that table.
 CREATE TEMPORARY VIEW own_relation AS
-SELECT c.oid, c.relname
+SELECT c.oid, regexp_replace(c.relname, '^(inserter|updater)_replica$', 'control_replica') AS relname
 FROM pg_class AS c
 JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
 JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'roneo' AND c.relkind IN ('r', 'p', 'v', 'm', 'f');
 
-SELECT is((SELECT count(*) FROM public_function), 25::bigint, 'each public function exists once');
+SELECT is((SELECT count(*) FROM public_function), 32::bigint, 'each public function exists once');
 
 SELECT is_empty($$ SELECT proname FROM public_function
                    WHERE caller = 'people' AND NOT EXISTS (
@@ -71,7 +73,8 @@ SELECT is_empty($$ SELECT proname, argument, value FROM optional_argument
                    WHERE NOT EXISTS (
                        SELECT FROM part
                        WHERE (split_part(heading, '(', 1) = concat('roneo.', proname)
-                              OR heading = 'Arguments of both' AND proname ~ '^create_(snapshot|plain)$')
+                              OR heading = 'Arguments of all' AND proname ~ '^create_(snapshot|plain|inserter|updater)$'
+                              OR heading = 'Arguments of inserter and updater' AND proname ~ '^create_(inserter|updater)$')
                          AND strpos(flat, format('| `%s` | `%s` |', argument, value)) > 0) $$,
     'each argument with a default has a row that says it');
 

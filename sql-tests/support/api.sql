@@ -2,12 +2,12 @@
 CREATE TEMPORARY VIEW api AS
 WITH public_function (proname, caller) AS (
     SELECT unnest(ARRAY['create_source', 'drop_source', 'check_source', 'create_snapshot',
-               'create_plain', 'create_inserter', 'create_updater', 'repull', 'accept_source', 'drop_replica',
+               'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull', 'accept_source', 'drop_replica',
                'refresh', 'refresh_now', 'refresh_due', 'plan', 'due',
                'preflight_local', 'grant_refresh', 'revoke_refresh', 'version']), 'people'
     UNION ALL
     SELECT unnest(ARRAY['begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
-               'record_failure', 'begin_repull', 'source_conninfo', 'preflight_probe', 'preflight']), 'the program'
+               'record_failure', 'idle_checks', 'mark_idle', 'source_conninfo', 'preflight_probe', 'preflight']), 'the program'
 ),
 signature AS (
     -- An argument a line, so that a diff shows the one that changed.
