@@ -1,7 +1,7 @@
 -- Alone in the cluster: others' transactions would hold rows back.
 -- An inserter: every type of control column, limits, ends of the range, and what is refused.
 SET client_min_messages = warning;
-SELECT plan(144);
+SELECT plan(145);
 
 CREATE FUNCTION ids(dest regclass) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -169,6 +169,8 @@ INSERT INTO wrong VALUES
     ('control => ''id'', columns => ARRAY[''at'']', 'a control column that is not copied'), ('control => ''id'', refresh_every => ''0''', 'an interval of nothing');
 SELECT throws_ok(format('SELECT roneo.create_inserter(''src'', ''public.nulls'', %s)', arguments), 'RO007', NULL, format('refused: %s', why)) FROM wrong;
 SELECT is(to_regclass('nulls'), NULL, 'and nothing is left behind');
+
+SELECT lives_ok($$ SELECT roneo.create_inserter('src', 'public.nulls', dest => 'posix', control => 'id', columns => '{id,at}', control_zone => '<+03>-03') $$, 'a zone may be of any form');
 
 -- NULLs, by choice.
 SELECT roneo.create_inserter('src', 'public.nulls', dest => 'nulls_ignored', control => 'at', null_control => 'ignore', columns => '{id,at}') \g /dev/null
