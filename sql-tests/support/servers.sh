@@ -71,15 +71,22 @@ keep_directory() {
 
 port_of() { cat "$work/$1/port"; }
 
+# control NAME …: what pg_ctl can do with a server.
+control() {
+    local name=$1
+    shift
+    as_server "$(cat "$work/$name/bin")/pg_ctl" -D "$work/$name/data" "$@" >/dev/null
+}
+
 start() {
-    as_server "$(cat "$work/$1/bin")/pg_ctl" -D "$work/$1/data" -l "$work/$1/log" -w -t 60 start >/dev/null ||
+    control "$1" -l "$work/$1/log" -w -t 60 start ||
         { tail -n 30 "$work/$1/log" >&2; die "server $1 did not start"; }
 }
 
 # stop NAME [MODE]: fast unless told otherwise.
-stop() { as_server "$(cat "$work/$1/bin")/pg_ctl" -D "$work/$1/data" -m "${2:-fast}" -w stop >/dev/null; }
+stop() { control "$1" -m "${2:-fast}" -w stop; }
 
-promote() { as_server "$(cat "$work/$1/bin")/pg_ctl" -D "$work/$1/data" -w promote >/dev/null; }
+promote() { control "$1" -w promote; }
 
 # on NAME DATABASE …: psql there, quiet, stopping at the first error.
 on() {
@@ -109,7 +116,6 @@ kill_session() {
     rm "$work/victim"
     kill -9 "$victim"
     wait $! || true
-    # shellcheck disable=SC2016
     wait_for 20 on "$1" "$2" -c 'SELECT 1' >/dev/null 2>&1
 }
 

@@ -33,7 +33,8 @@ COMMENT ON FUNCTION roneo.type_ddl_query() IS
     'types_query.';
 
 -- An array is described by its element. Its binary form carries the element's oid, which for users'
--- types differs between the sides; so do the oids that are the binary form of the reg types.
+-- types differs between the sides; so do the oids that are the binary form of the reg types. An
+-- empty int2vector has a binary form that PostgreSQL itself does not accept.
 CREATE OR REPLACE FUNCTION roneo.types_query(relation text)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format($query$
@@ -61,6 +62,7 @@ RETURN format($query$
                WHEN f.oid <> b.oid OR b.oid < 16384
                    THEN f.oid < 16384 AND f.typtype IN ('b', 'r', 'm') AND f.typsend <> 0
                         AND NOT starts_with(f.typname::text, 'reg')
+                        AND f.typname NOT IN ('int2vector', 'oidvector')
                ELSE b.typtype = 'e' OR (b.typname = 'citext' AND EXISTS (
                    SELECT FROM member AS c WHERE c.type = b.oid AND c.extension = 'citext'))
            END AS is_binary
