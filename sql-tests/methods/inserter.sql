@@ -1,7 +1,7 @@
 -- Alone in the cluster: others' transactions would hold rows back.
 -- An inserter: every type of control column, limits, ends of the range, and what is refused.
 SET client_min_messages = warning;
-SELECT plan(145);
+SELECT plan(156);
 
 CREATE FUNCTION ids(dest regclass) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -125,6 +125,15 @@ SELECT is((roneo.refresh('other."Wi.de"')).inserted, 1::bigint, 'also later');
 SELECT on_source('UPDATE wide SET n = 100, secret = ''x'' WHERE id = 1') \g /dev/null
 SELECT row_eq($$ SELECT inserted, updated, ignored FROM roneo.refresh('other."Wi.de"') $$, ROW(0::bigint, 0::bigint, 1::bigint),
     'an inserter with a key leaves a row that is there');
+
+-- Names that a query could use for itself.
+SELECT on_source(format($$ CREATE TABLE %1$I (value int, list int, key int, x int, kept int); CREATE INDEX ON %1$I (value);
+    INSERT INTO %1$I SELECT g, g, g, g, g FROM generate_series(1, 5) AS g $$, t)) FROM unnest('{u,leaf,n,k,x,t,o,z,w,arrived,put}'::text[]) AS t \g /dev/null
+SELECT format('SELECT roneo.create_inserter(''src'', ''public.%I'', control => ''value'', append_only => true, batch_limit => 2)', t),
+       format('CALL roneo.repull(%L)', t),
+       format('SELECT on_source(''INSERT INTO %I VALUES (6, 6, 6, 6, 6)'')', t)
+FROM unnest('{u,leaf,n,k,x,t,o,z,w,arrived,put}'::text[]) AS t \gexec
+SELECT is((roneo.refresh(t::regclass)).inserted, 1::bigint, format('a table may be called %s', t)) FROM unnest('{u,leaf,n,k,x,t,o,z,w,arrived,put}'::text[]) AS t;
 
 -- Tables that are there.
 CREATE TABLE kept (id int, n int, more text DEFAULT 'mine');

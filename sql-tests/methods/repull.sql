@@ -1,7 +1,7 @@
 -- Alone in the cluster: others' transactions would hold rows back.
 -- A repull makes a range equal to the source again, in chunks, and loses nothing that arrives meanwhile.
 SET client_min_messages = warning;
-SELECT plan(46);
+SELECT plan(49);
 
 CREATE FUNCTION ids(dest regclass) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -68,6 +68,18 @@ CALL roneo.repull('log', to_value => '7');
 SELECT is(ids('log'), '1d 3d 4d 6d 7a 8a 9a 10d 11d 13d', 'or no beginning');
 CALL roneo.repull('log', '7', '7');
 SELECT is(ids('log'), '1d 3d 4d 6d 7a 8a 9a 10d 11d 13d', 'an empty range is none');
+
+-- A row of an inserter has the value it came with; when that grows at the source, the row is not gone.
+SELECT on_source($$ CREATE TABLE grown (id int PRIMARY KEY, n int); INSERT INTO grown SELECT g, g FROM generate_series(1, 5) AS g $$) \g /dev/null
+SELECT roneo.create_inserter('src', 'public.grown', control => 'n') \g /dev/null
+SELECT on_source($$ UPDATE grown SET n = 5 WHERE id = 2; DELETE FROM grown WHERE id = 3 $$) \g /dev/null
+SELECT outcome('grown') \g /dev/null
+CALL roneo.repull('grown', '1', '4');
+SELECT is((SELECT string_agg(format('%s:%s', id, n), ' ' ORDER BY id) FROM grown), '1:1 2:2 3:3 4:4 5:5', 'nothing is removed because it is in no range any more');
+CALL roneo.repull('grown', '4');
+SELECT is((SELECT string_agg(format('%s:%s', id, n), ' ' ORDER BY id) FROM grown), '1:1 2:5 3:3 4:4 5:5', 'the range that it is in now brings it as it is');
+CALL roneo.repull('grown');
+SELECT is((SELECT string_agg(format('%s:%s', id, n), ' ' ORDER BY id) FROM grown), '1:1 2:5 4:4 5:5', 'everything makes all equal');
 
 -- In chunks, interrupted, and continued by ordinary refreshes.
 UPDATE roneo.control_replica SET horizon = horizon, batch_limit = 3;

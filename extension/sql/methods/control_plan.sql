@@ -98,36 +98,46 @@ RETURN CASE WHEN c.repulling AND c.last_value IS NOT NULL THEN concat_ws(' AND '
 COMMENT ON FUNCTION roneo.chunk_condition(roneo.control_replica, jsonb) IS
     'The half-open range that this round of a repull makes equal; NULL without one.';
 
+CREATE OR REPLACE FUNCTION roneo.remove_step(stage integer, statement text)
+RETURNS roneo.step LANGUAGE sql IMMUTABLE
+RETURN ROW(stage, 'dest', 'remove rows of the range that is pulled again', statement,
+           NULL, NULL, NULL, NULL, NULL, 'deleted', false)::roneo.step;
+COMMENT ON FUNCTION roneo.remove_step(integer, text) IS 'A step that deletes rows, and counts them.';
+
 -- Without a key the rows are deleted before they are read again. With one, those that are the same
--- on both sides stay: deleting them would take what references them along.
+-- on both sides stay: deleting them would take what references them along. An inserter leaves a row
+-- that is there; so what differs has to go. Its rows keep the values that they came with: one whose
+-- control column grew since is not gone from the source, only from the range, if that has an end.
 CREATE OR REPLACE FUNCTION roneo.clear_range_steps(
     r roneo.replica, c roneo.control_replica, columns name[], overwrite boolean, chunk text)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    remove roneo.step;
     target text := format('%I.%I', r.dest_schema, r.dest_name);
     doomed text := CASE WHEN roneo.repulls_nulls(c) THEN format('(%s OR %I IS NULL)', chunk, c.control) ELSE chunk END;
 BEGIN
-    remove := roneo.dest_step(CASE WHEN c.key_columns IS NULL THEN 1 ELSE 3 END,
-        'remove the rows of the range that is pulled again',
-        format('DELETE FROM %s AS kept WHERE %s%s', target, doomed, CASE WHEN c.key_columns IS NOT NULL THEN
-            format(' AND NOT EXISTS (SELECT FROM pg_temp.%I AS arrived WHERE %s%s)', roneo.staging_name(r),
-                roneo.key_match(c.key_columns, 'arrived', 'kept'),
-                -- An inserter leaves a row that is there; so what differs has to go.
-                CASE WHEN NOT overwrite THEN format(' AND ROW(%s)::record OPERATOR(pg_catalog.*=) ROW(%s)::record',
-                    (SELECT string_agg(format('kept.%I', k), ', ') FROM unnest(columns) AS k),
-                    (SELECT string_agg(format('arrived.%I', k), ', ') FROM unnest(columns) AS k)) END) END));
-    remove.counts := 'deleted';
-    RETURN NEXT remove;
     IF c.key_columns IS NULL THEN
+        RETURN NEXT roneo.remove_step(1, format('DELETE FROM %s WHERE %s', target, doomed));
         RETURN NEXT roneo.dest_step(1, 'see that the range is empty', roneo.empty_check(format('%s WHERE %s', target, doomed)));
+        RETURN;
+    END IF;
+    IF NOT overwrite THEN
+        RETURN NEXT roneo.remove_step(3, format(
+            'DELETE FROM %s AS kept USING (SELECT * FROM pg_temp.%I WHERE %s) AS arrived WHERE %s AND ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record',
+            target, roneo.staging_name(r), doomed, roneo.key_match(c.key_columns, 'arrived', 'kept'),
+            (SELECT string_agg(format('kept.%I', k), ', ') FROM unnest(columns) AS k),
+            (SELECT string_agg(format('arrived.%I', k), ', ') FROM unnest(columns) AS k)));
+    END IF;
+    IF overwrite OR c.repull_to IS NULL THEN
+        RETURN NEXT roneo.remove_step(3, format(
+            'DELETE FROM %s AS kept WHERE %s AND NOT EXISTS (SELECT FROM pg_temp.%I AS arrived WHERE %s)',
+            target, doomed, roneo.staging_name(r), roneo.key_match(c.key_columns, 'arrived', 'kept')));
     END IF;
 END;
 $$;
 COMMENT ON FUNCTION roneo.clear_range_steps(roneo.replica, roneo.control_replica, name[], boolean, text) IS
-    'Steps that delete what a chunk of a repull is to replace; with a key, only what the source does not have any more.';
+    'Steps that delete what a chunk of a repull is to replace; with a key, only what the source has no more, or has another way.';
 
 CREATE OR REPLACE FUNCTION roneo.has_news(c roneo.control_replica, answer jsonb)
 RETURNS boolean LANGUAGE sql STABLE

@@ -46,14 +46,14 @@ COMMENT ON FUNCTION roneo.exists_query(text, text) IS 'SQL that tells whether th
 CREATE OR REPLACE FUNCTION roneo.rewritten_query(r roneo.replica, c roneo.control_replica, m text)
 RETURNS text LANGUAGE sql STABLE
 RETURN CASE WHEN c.leaves IS NULL OR c.last_value IS NULL OR NOT roneo.follows_xmin(c) OR c.horizon IS NULL THEN 'false'
-    ELSE format($query$EXISTS (SELECT FROM pg_catalog.jsonb_each_text(leaf.list) AS n
-            JOIN pg_catalog.jsonb_each_text(%1$L) AS k ON k.key = n.key AND k.value <> n.value
+    ELSE format($query$EXISTS (SELECT FROM pg_catalog.jsonb_each_text(roneo_files.list) AS roneo_now
+            JOIN pg_catalog.jsonb_each_text(%1$L) AS roneo_then ON roneo_then.key = roneo_now.key AND roneo_then.value <> roneo_now.value
             WHERE EXISTS (SELECT FROM %2$s WHERE %3$s%4$I <= %5$s AND %6$s)
               AND NOT EXISTS (SELECT FROM %2$s WHERE %3$sNOT (%6$s)))$query$,
         c.leaves, roneo.source_name_of(r),
         -- A right to read columns need not include tableoid; for a single table it is not asked.
         CASE WHEN r.source_kind = 'p' OR (SELECT count(*) > 1 FROM jsonb_object_keys(c.leaves))
-             THEN 'tableoid = n.key::pg_catalog.oid AND ' END,
+             THEN 'tableoid = roneo_now.key::pg_catalog.oid AND ' END,
         c.control, roneo.value_literal(c, c.last_value),
         format('(%s OR pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s)', roneo.is_distant(c.horizon), roneo.age_of(c.horizon), m))
 END;
@@ -101,16 +101,16 @@ CREATE OR REPLACE FUNCTION roneo.value_warning(c roneo.control_replica, relation
 RETURNS text LANGUAGE sql STABLE
 RETURN format('CASE %s%sEND',
     format(CASE WHEN c.batch_limit IS NOT NULL THEN
-        'WHEN (SELECT pg_catalog.count(*) > %1$s FROM (SELECT FROM %2$s WHERE %3$s AND %4$I = u.value LIMIT %1$s + 1) AS z) '
-        'THEN pg_catalog.format(''more than batch_limit, %1$s rows, have the value %%s in column %%I'', u.value, %5$L) ' END,
+        'WHEN (SELECT pg_catalog.count(*) > %1$s FROM (SELECT FROM %2$s WHERE %3$s AND %4$I = roneo_upto.value LIMIT %1$s + 1) AS z) '
+        'THEN pg_catalog.format(''more than batch_limit, %1$s rows, have the value %%s in column %%I'', roneo_upto.value, %5$L) ' END,
         c.batch_limit, relation, ready, c.control, c.control),
     CASE WHEN roneo.control_class(c.control_type) = 'time'
-        THEN format('WHEN u.value > (pg_catalog.now() + interval ''1 day'') AT TIME ZONE %L%s '
-                    'THEN pg_catalog.format(''column %%I has a value far in the future: %%s'', %L, u.value) ', roneo.written_zone(c),
+        THEN format('WHEN roneo_upto.value > (pg_catalog.now() + interval ''1 day'') AT TIME ZONE %L%s '
+                    'THEN pg_catalog.format(''column %%I has a value far in the future: %%s'', %L, roneo_upto.value) ', roneo.written_zone(c),
                     CASE c.control_type WHEN 'timestamp with time zone' THEN ' AT TIME ZONE ''UTC''' END, c.control)
         ELSE 'WHEN false THEN NULL ' END);
 COMMENT ON FUNCTION roneo.value_warning(roneo.control_replica, text, text) IS
-    'SQL for what to tell a person about the highest value u.value of this round: more rows share it than a batch may have, or it lies in the future.';
+    'SQL for what to tell a person about the highest value roneo_upto.value of this round: more rows share it than a batch may have, or it lies in the future.';
 
 CREATE OR REPLACE FUNCTION roneo.control_inside(r roneo.replica, c roneo.control_replica, x text, m text)
 RETURNS text LANGUAGE sql STABLE
@@ -118,8 +118,8 @@ RETURN (
     SELECT format($query$SELECT pg_catalog.jsonb_build_object(
     'relation', (%1$s),
     'snapshot', pg_catalog.pg_current_snapshot()::text,
-    'leaves', leaf.list,
-    'upto', u.value::text,
+    'leaves', roneo_files.list,
+    'upto', roneo_upto.value::text,
     'cut', %2$s,
     'warning', %3$s,
     'late', %4$s,
@@ -130,10 +130,10 @@ RETURN (
     'rewritten', %9$s,
     'chunk_to', %10$s,
     'repulled_to', %11$s)
-FROM (SELECT %12$s AS value OFFSET 0) AS u
-CROSS JOIN (SELECT (%13$s) AS list OFFSET 0) AS leaf$query$,
+FROM (SELECT %12$s AS value OFFSET 0) AS roneo_upto
+CROSS JOIN (SELECT (%13$s) AS list OFFSET 0) AS roneo_files$query$,
         roneo.relation_query(roneo.source_regclass(r)),
-        CASE WHEN c.batch_limit IS NULL THEN 'false' ELSE roneo.exists_query(q.relation, format('%s AND %I > u.value', q.ready, c.control)) END,
+        CASE WHEN c.batch_limit IS NULL THEN 'false' ELSE roneo.exists_query(q.relation, format('%s AND %I > roneo_upto.value', q.ready, c.control)) END,
         roneo.value_warning(c, q.relation, q.ready),
         roneo.exists_query(q.relation, roneo.late_condition(c, false, x, m)),
         CASE WHEN roneo.sweep_is_due(c) THEN roneo.exists_query(q.relation, roneo.late_condition(c, true, x, m)) ELSE 'NULL::boolean' END,
