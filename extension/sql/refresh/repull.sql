@@ -80,4 +80,4 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.accept_source(regclass) IS
-    'Takes the source as it is now for the one that the position belongs to: after a promotion that lost nothing, pg_upgrade, or a rewrite. Its rows up to the position count as copied.';
+    'Takes the source as it is now for the one that the position belongs to: after a promotion that lost nothing, pg_upgrade, or a rewrite. Its rows up to the position count as copied: with a key they are read once more, without one they are not, and what was committed below the position since the last refresh takes a repull of the last hours.';
