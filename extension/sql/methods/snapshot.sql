@@ -326,8 +326,11 @@ AS $$
 DECLARE
     hidden name := roneo.hidden_table(m);
     shown  regclass := to_regclass(format('%I.%I', m.table_schema, roneo.shown_table(m)));
+    -- Asked once, for it costs milliseconds: as an argument below it would be asked at each use.
+    kept   regclass := CASE WHEN roneo.has_shape(m, wanted)
+                            THEN to_regclass(format('%I.%I', m.table_schema, hidden)) END;
 BEGIN
-    IF roneo.has_shape(m, wanted) THEN
+    IF kept IS NOT NULL THEN
         RETURN QUERY
             SELECT (roneo.dest_step(4, i.purpose, i.statement)).*
             FROM roneo.index_statements(m.table_schema, hidden, roneo.local_indexes(shown),
@@ -336,9 +339,8 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT s.*
-        FROM roneo.privilege_steps(shown,
-            CASE WHEN roneo.has_shape(m, wanted) THEN to_regclass(format('%I.%I', m.table_schema, hidden)) END,
-            format('%I.%I', m.table_schema, hidden), roneo.column_names(wanted)) AS s;
+        FROM roneo.privilege_steps(shown, kept, format('%I.%I', m.table_schema, hidden),
+                                   roneo.column_names(wanted)) AS s;
     RETURN NEXT roneo.dest_step(4, 'gather statistics', format('ANALYZE %I.%I', m.table_schema, hidden));
 END;
 $$;
