@@ -3495,20 +3495,24 @@ AS $$
 DECLARE
     wanted jsonb   := roneo.wanted_source_columns(r, answer);
     steady boolean := roneo.is_steady(r.filter);
+    fit    text;
 BEGIN
     IF (answer #>> '{options,show_pending}')::boolean AND m.pending_columns = wanted
        OR steady AND roneo.is_unchanged(m, answer, wanted, m.pending_fingerprint, m.pending_columns, m.pending_at) THEN
-        RETURN QUERY SELECT * FROM roneo.show_steps(r, m, answer, wanted, NOT m.pending_frozen, true);
+        fit := roneo.view_fit(r.dest, wanted);
+        PERFORM roneo.require_no_dependents(r, answer, fit);
+        RETURN QUERY SELECT * FROM roneo.show_steps(r, m, answer, wanted, fit, NOT m.pending_frozen, true);
     ELSIF NOT (steady AND roneo.is_unchanged(m, answer, wanted, m.fingerprint, m.columns, m.loaded_at)) THEN
         -- What a rebuilt view would take along is named before anything is read.
-        PERFORM roneo.require_no_dependents(r, answer, wanted);
+        fit := roneo.view_fit(r.dest, wanted);
+        PERFORM roneo.require_no_dependents(r, answer, fit);
         RETURN QUERY SELECT * FROM roneo.empty_steps(r, m, wanted);
         RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
         RETURN QUERY SELECT * FROM roneo.raw_bytes_step(answer);
         RETURN QUERY SELECT * FROM roneo.load_step(r, m, answer, wanted);
         RETURN QUERY SELECT * FROM roneo.moved_step(r);
         RETURN QUERY SELECT * FROM roneo.dress_steps(m, wanted);
-        RETURN QUERY SELECT * FROM roneo.show_steps(r, m, answer, wanted,
+        RETURN QUERY SELECT * FROM roneo.show_steps(r, m, answer, wanted, fit,
             answer ->> 'hand' = 'sql' AND m.fingerprint IS NOT NULL, false);
     END IF;
 END;
@@ -3600,19 +3604,26 @@ COMMENT ON FUNCTION roneo.as_local_columns(jsonb) IS
     'The columns of a table made here for columns of a source.';
 
 CREATE OR REPLACE FUNCTION roneo.load_step(r roneo.replica, m roneo.snapshot_replica, answer jsonb, wanted jsonb)
-RETURNS SETOF roneo.step LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT t.*
-    FROM roneo.source AS s
-    CROSS JOIN LATERAL roneo.local_relation(
-        to_regclass(format('%I.%I', m.table_schema, roneo.hidden_table(m)))) AS h (relation)
-    CROSS JOIN LATERAL roneo.transfer_step('copy the rows into the hidden table',
-        r.source_schema, r.source_table, wanted,
-        CASE WHEN roneo.has_shape(m, wanted) THEN h.relation -> 'columns'
-             ELSE roneo.as_local_columns(wanted) END, r.filter,
-        m.table_schema, roneo.hidden_table(m), answer ->> 'hand' = 'runner', s.source_encoding) AS t
-    WHERE s.source_id = r.source_id;
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    -- Asked once, as in dress_steps.
+    kept jsonb := roneo.local_relation(
+        to_regclass(format('%I.%I', m.table_schema, roneo.hidden_table(m)))) -> 'columns';
+BEGIN
+    IF roneo.same_shape(kept, wanted) IS NOT TRUE THEN
+        kept := roneo.as_local_columns(wanted);
+    END IF;
+    RETURN QUERY
+        SELECT t.*
+        FROM roneo.source AS s
+        CROSS JOIN LATERAL roneo.transfer_step('copy the rows into the hidden table',
+            r.source_schema, r.source_table, wanted, kept, r.filter,
+            m.table_schema, roneo.hidden_table(m), answer ->> 'hand' = 'runner', s.source_encoding) AS t
+        WHERE s.source_id = r.source_id;
 END;
+$$;
 COMMENT ON FUNCTION roneo.load_step(roneo.replica, roneo.snapshot_replica, jsonb, jsonb) IS
     'The step that copies all rows into the hidden table; by the runner with FREEZE, so that sessions with an older snapshot see them too.';
 
@@ -3654,8 +3665,11 @@ AS $$
 DECLARE
     hidden name := roneo.hidden_table(m);
     shown  regclass := to_regclass(format('%I.%I', m.table_schema, roneo.shown_table(m)));
+    -- Asked once, for it costs milliseconds: as an argument below it would be asked at each use.
+    kept   regclass := CASE WHEN roneo.has_shape(m, wanted)
+                            THEN to_regclass(format('%I.%I', m.table_schema, hidden)) END;
 BEGIN
-    IF roneo.has_shape(m, wanted) THEN
+    IF kept IS NOT NULL THEN
         RETURN QUERY
             SELECT (roneo.dest_step(4, i.purpose, i.statement)).*
             FROM roneo.index_statements(m.table_schema, hidden, roneo.local_indexes(shown),
@@ -3664,9 +3678,8 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT s.*
-        FROM roneo.privilege_steps(shown,
-            CASE WHEN roneo.has_shape(m, wanted) THEN to_regclass(format('%I.%I', m.table_schema, hidden)) END,
-            format('%I.%I', m.table_schema, hidden), roneo.column_names(wanted)) AS s;
+        FROM roneo.privilege_steps(shown, kept, format('%I.%I', m.table_schema, hidden),
+                                   roneo.column_names(wanted)) AS s;
     RETURN NEXT roneo.dest_step(4, 'gather statistics', format('ANALYZE %I.%I', m.table_schema, hidden));
 END;
 $$;
@@ -3727,14 +3740,14 @@ END;
 COMMENT ON FUNCTION roneo.dependents(regclass) IS
     'What would be dropped with a view: views on it and on those, functions that use it, its own triggers and rules.';
 
-CREATE OR REPLACE FUNCTION roneo.require_no_dependents(r roneo.replica, answer jsonb, wanted jsonb)
+CREATE OR REPLACE FUNCTION roneo.require_no_dependents(r roneo.replica, answer jsonb, fit text)
 RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     named text;
 BEGIN
-    IF roneo.view_fit(r.dest, wanted) = 'rebuild'
+    IF fit = 'rebuild'
        AND NOT coalesce((answer #>> '{options,drop_dependents}')::boolean, false) THEN
         SELECT string_agg(d.dependent, ', ') INTO named FROM roneo.dependents(r.dest) AS d;
         IF named IS NOT NULL THEN
@@ -3748,7 +3761,7 @@ BEGIN
     END IF;
 END;
 $$;
-COMMENT ON FUNCTION roneo.require_no_dependents(roneo.replica, jsonb, jsonb) IS
+COMMENT ON FUNCTION roneo.require_no_dependents(roneo.replica, jsonb, text) IS
     'Raises RO012, naming them, where the view must be rebuilt and others depend on it; unless the refresh may drop them.';
 
 -- Rows that a transaction inserts are invisible to a session whose REPEATABLE READ snapshot is older
@@ -3863,28 +3876,28 @@ COMMENT ON FUNCTION roneo.rebuild_statement(roneo.replica, roneo.snapshot_replic
     'Statements that build the view anew over the hidden table, with its options, owner, privileges, comments, and the post_script.';
 
 CREATE OR REPLACE FUNCTION roneo.show_steps(
-    r roneo.replica, m roneo.snapshot_replica, answer jsonb, wanted jsonb, guarded boolean, committed boolean)
+    r roneo.replica, m roneo.snapshot_replica, answer jsonb, wanted jsonb, fit text,
+    guarded boolean, committed boolean)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM roneo.require_no_dependents(r, answer, wanted);
     IF guarded AND NOT committed AND roneo.others_connected() THEN
         RETURN NEXT roneo.dest_step(5, 'leave the swap to the next refresh, because others are connected', NULL, true);
         RETURN;
     END IF;
     RETURN NEXT roneo.dest_step(5,
-        CASE roneo.view_fit(r.dest, wanted)
+        CASE fit
             WHEN 'rebuild' THEN 'build the view anew over the loaded table'
             ELSE 'show the loaded table' END,
         concat(CASE WHEN guarded THEN roneo.snapshot_guard(committed) END,
-            CASE roneo.view_fit(r.dest, wanted)
+            CASE fit
                 WHEN 'rebuild' THEN roneo.rebuild_statement(r, m, answer, wanted)
                 ELSE roneo.swap_statement(r, m, wanted) END),
         true);
 END;
 $$;
-COMMENT ON FUNCTION roneo.show_steps(roneo.replica, roneo.snapshot_replica, jsonb, jsonb, boolean, boolean) IS
+COMMENT ON FUNCTION roneo.show_steps(roneo.replica, roneo.snapshot_replica, jsonb, jsonb, text, boolean, boolean) IS
     'The patient step that makes the view show what was loaded; without a statement where that must wait for the load''s commit.';
 
 CREATE OR REPLACE FUNCTION roneo.finish_snapshot(ended roneo.ended[])

@@ -53,14 +53,14 @@ END;
 COMMENT ON FUNCTION roneo.dependents(regclass) IS
     'What would be dropped with a view: views on it and on those, functions that use it, its own triggers and rules.';
 
-CREATE OR REPLACE FUNCTION roneo.require_no_dependents(r roneo.replica, answer jsonb, wanted jsonb)
+CREATE OR REPLACE FUNCTION roneo.require_no_dependents(r roneo.replica, answer jsonb, fit text)
 RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     named text;
 BEGIN
-    IF roneo.view_fit(r.dest, wanted) = 'rebuild'
+    IF fit = 'rebuild'
        AND NOT coalesce((answer #>> '{options,drop_dependents}')::boolean, false) THEN
         SELECT string_agg(d.dependent, ', ') INTO named FROM roneo.dependents(r.dest) AS d;
         IF named IS NOT NULL THEN
@@ -74,7 +74,7 @@ BEGIN
     END IF;
 END;
 $$;
-COMMENT ON FUNCTION roneo.require_no_dependents(roneo.replica, jsonb, jsonb) IS
+COMMENT ON FUNCTION roneo.require_no_dependents(roneo.replica, jsonb, text) IS
     'Raises RO012, naming them, where the view must be rebuilt and others depend on it; unless the refresh may drop them.';
 
 -- Rows that a transaction inserts are invisible to a session whose REPEATABLE READ snapshot is older
@@ -189,28 +189,28 @@ COMMENT ON FUNCTION roneo.rebuild_statement(roneo.replica, roneo.snapshot_replic
     'Statements that build the view anew over the hidden table, with its options, owner, privileges, comments, and the post_script.';
 
 CREATE OR REPLACE FUNCTION roneo.show_steps(
-    r roneo.replica, m roneo.snapshot_replica, answer jsonb, wanted jsonb, guarded boolean, committed boolean)
+    r roneo.replica, m roneo.snapshot_replica, answer jsonb, wanted jsonb, fit text,
+    guarded boolean, committed boolean)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM roneo.require_no_dependents(r, answer, wanted);
     IF guarded AND NOT committed AND roneo.others_connected() THEN
         RETURN NEXT roneo.dest_step(5, 'leave the swap to the next refresh, because others are connected', NULL, true);
         RETURN;
     END IF;
     RETURN NEXT roneo.dest_step(5,
-        CASE roneo.view_fit(r.dest, wanted)
+        CASE fit
             WHEN 'rebuild' THEN 'build the view anew over the loaded table'
             ELSE 'show the loaded table' END,
         concat(CASE WHEN guarded THEN roneo.snapshot_guard(committed) END,
-            CASE roneo.view_fit(r.dest, wanted)
+            CASE fit
                 WHEN 'rebuild' THEN roneo.rebuild_statement(r, m, answer, wanted)
                 ELSE roneo.swap_statement(r, m, wanted) END),
         true);
 END;
 $$;
-COMMENT ON FUNCTION roneo.show_steps(roneo.replica, roneo.snapshot_replica, jsonb, jsonb, boolean, boolean) IS
+COMMENT ON FUNCTION roneo.show_steps(roneo.replica, roneo.snapshot_replica, jsonb, jsonb, text, boolean, boolean) IS
     'The patient step that makes the view show what was loaded; without a statement where that must wait for the load''s commit.';
 
 CREATE OR REPLACE FUNCTION roneo.finish_snapshot(ended roneo.ended[])
