@@ -79,3 +79,4 @@ COMMENT ON COLUMN roneo.run.has_more IS 'Whether it ended at a batch_limit or in
 
 -- They have an argument more.
 DROP FUNCTION roneo.refresh(regclass, boolean, boolean, boolean), roneo.plan(regclass, boolean, boolean);
+DROP PROCEDURE roneo.refresh_now(regclass, boolean, boolean);
