@@ -111,7 +111,10 @@ import Testing
         #expect(
             try await eventually {
                 try pair.connectDestination().execute(
-                    "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                    """
+                    SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+                    WHERE NOT l.granted AND d.datname = current_database()
+                    """
                 ).value == "1"
             })
         task.cancel()
