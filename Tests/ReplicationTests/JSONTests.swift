@@ -34,7 +34,7 @@ import Testing
         #expect(
             answer.json.description
                 == #"{"replica_id":7,"hand":"runner","options":{"drop_dependents":true,"#
-                + #""force":false},"before":null,"inside":"# + document + "}")
+                + #""force":false,"sweep":false},"before":null,"inside":"# + document + "}")
     }
 
     @Test func aResultNamesEveryStep() throws {
