@@ -23,7 +23,7 @@ runner:
 	$(SWIFT) build $(RELEASE) --product roneo
 
 ifeq ($(T),)
-test: bootstrap lint sql-test swift-test server-test
+test: bootstrap lint sql-test swift-test server-test stress-test
 else ifneq ($(filter %.sql,$(T)),)
 test: bootstrap
 	sql-tests/run -v $(T)
@@ -49,6 +49,10 @@ sql-test:
 # Upgrades; and crashes, standbys and the like, with the runner that the Swift tests have built.
 server-test:
 	prove -j 2 --timer --exec bash sql-tests/servers/check sql-tests/upgrade/check
+
+# Late rows under kills of the runner and of backends on both sides; longer ones find more.
+stress-test:
+	sql-tests/stress/late_rows 10
 
 # Between versions of PostgreSQL, for whoever has several: BINDIRS='/usr/lib/postgresql/*/bin'
 version-test:
@@ -106,8 +110,8 @@ help:
 	@echo 'make clean          remove what was built'
 	@echo 'Honoured: PG_CONFIG, DESTDIR, PREFIX, SWIFT; KEEP=1 keeps a test cluster.'
 
-.PHONY: all extension runner test bootstrap lint sql-test swift-test server-test version-test \
-	demo bench api install uninstall freeze format clean help
+.PHONY: all extension runner test bootstrap lint sql-test swift-test server-test stress-test \
+	version-test demo bench api install uninstall freeze format clean help
 
 # The steps of a test run change the machine in turn; bootstrap comes first.
 .NOTPARALLEL:

@@ -19,6 +19,8 @@ struct DemoStage: Sendable {
         let method: String
         let source: String
         let dest: String
+        /// The column that an inserter or updater follows.
+        var control: String?
     }
 
     static let replicas = [
@@ -30,6 +32,12 @@ struct DemoStage: Sendable {
             method: "snapshot", source: "public.pgbench_branches", dest: "public.pgbench_branches"),
         Replica(
             method: "plain", source: "public.pgbench_history", dest: "public.pgbench_history"),
+        Replica(
+            method: "inserter", source: "public.pgbench_history", dest: "public.history_by_time",
+            control: "mtime"),
+        Replica(
+            method: "updater", source: "public.customers", dest: "public.customers",
+            control: "updated_at"),
         Replica(method: "snapshot", source: oddTable, dest: oddTable),
         Replica(method: "plain", source: oddTable, dest: #""Odd Schema"."once more, plain""#),
         Replica(
@@ -131,13 +139,42 @@ extension DemoStage {
         try await onDestination { connection in
             try connection.execute("SELECT roneo.create_source('shop', \(address))")
             for replica in Self.replicas {
-                // One function a method, as a user would call it; the names are parameters.
-                let create: SQL =
-                    replica.method == "plain"
-                    ? "SELECT roneo.create_plain('shop', \(replica.source), \(replica.dest), copy_data => false)"
-                    : "SELECT roneo.create_snapshot('shop', \(replica.source), \(replica.dest), copy_data => false)"
-                try connection.execute(create)
+                try connection.execute(Self.creation(of: replica))
             }
+        }
+    }
+
+    /// One function a method, as a user would call it; the names are parameters.
+    private static func creation(of replica: Replica) -> SQL {
+        switch replica.method {
+        case "inserter":
+            """
+            SELECT roneo.create_inserter('shop', \(replica.source), \(replica.dest), \
+            control => \(replica.control), append_only => true)
+            """
+        case "updater":
+            """
+            SELECT roneo.create_updater('shop', \(replica.source), \(replica.dest), \
+            control => \(replica.control))
+            """
+        case "plain":
+            """
+            SELECT roneo.create_plain('shop', \(replica.source), \(replica.dest), \
+            copy_data => false)
+            """
+        default:
+            """
+            SELECT roneo.create_snapshot('shop', \(replica.source), \(replica.dest), \
+            copy_data => false)
+            """
+        }
+    }
+
+    /// Rows that wait for a transaction on the source, which may be anybody's, are to come yet.
+    func isHeld() async throws -> Bool {
+        try await onDestination {
+            try $0.execute("SELECT count(*) FROM roneo.status WHERE held_by IS NOT NULL").value
+                != "0"
         }
     }
 
@@ -160,6 +197,12 @@ extension DemoStage {
     }
 
     private static let oddTables = #"""
+        CREATE TABLE public.customers (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL,
+            updated_at timestamptz NOT NULL DEFAULT clock_timestamp());
+        INSERT INTO public.customers (name)
+            SELECT format('customer %s', n) FROM generate_series(1, 10000) AS n;
+        CREATE INDEX ON public.customers (updated_at);
         CREATE SCHEMA "Odd Schema";
         CREATE TYPE "Odd Schema".mood AS ENUM ('sad', 'ok', 'happy');
         CREATE TABLE "Odd Schema"."T.x, 100%" (

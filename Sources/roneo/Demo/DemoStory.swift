@@ -30,7 +30,9 @@ struct DemoStory: Sendable {
         }
         try await stage.createReplicas()
         narrator.say("roneo.create_source('shop', …), and then for each table one line such as")
-        narrator.say("roneo.create_snapshot('shop', 'public.pgbench_accounts')")
+        narrator.say("roneo.create_snapshot('shop', 'public.pgbench_accounts'), or")
+        narrator.say(
+            "roneo.create_updater('shop', 'public.customers', control => 'updated_at')")
 
         narrator.step(
             "The application writes to the source all the time: pgbench in the background")
@@ -59,7 +61,8 @@ struct DemoStory: Sendable {
         narrator.show(try await refresh(DemoStage.replicas.map(\.dest), jobs: 2))
 
         narrator.step("Again, three times, while pgbench goes on writing")
-        let busy = DemoStage.replicas.map(\.dest).filter { $0.contains("pgbench") }
+        let busy = DemoStage.replicas.filter { $0.dest.contains("pgbench") || $0.control != nil }
+            .map(\.dest)
         for _ in 1...3 {
             try await writeOn()
             narrator.say(ReportText.summary(try await refresh(busy, jobs: 2)))
@@ -129,6 +132,10 @@ struct DemoStory: Sendable {
         }
         narrator.say("It has written \(written) transactions meanwhile.")
         narrator.show(try await refresh(DemoStage.replicas.map(\.dest), jobs: 2))
+        for _ in 1...50 where try await stage.isHeld() {
+            try await Task.sleep(for: .milliseconds(100))
+            _ = try await refresh(DemoStage.replicas.filter { $0.control != nil }.map(\.dest))
+        }
 
         narrator.step("roneo status")
         let inspection = Inspection(destination: stage.destinationAddress, cancel: stage.cancel)
@@ -183,6 +190,12 @@ struct DemoStory: Sendable {
             try await Task.sleep(for: .milliseconds(100))
         }
         if stage.cancel.isFired { throw PostgresError.cancelled }
+        try await stage.executeOnSource(
+            """
+            UPDATE customers SET name = name || '.', updated_at = clock_timestamp() \
+            WHERE id % 10 = 0; \
+            INSERT INTO customers (name) SELECT 'new' FROM generate_series(1, 5)
+            """)
     }
 
     /// Not as fast as it can: the demonstration is to be seen on a small machine too.
