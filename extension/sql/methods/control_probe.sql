@@ -46,10 +46,14 @@ COMMENT ON FUNCTION roneo.exists_query(text, text) IS 'SQL that tells whether th
 CREATE OR REPLACE FUNCTION roneo.rewritten_query(r roneo.replica, c roneo.control_replica, m text)
 RETURNS text LANGUAGE sql STABLE
 RETURN CASE WHEN c.leaves IS NULL OR c.last_value IS NULL OR NOT roneo.follows_xmin(c) OR c.horizon IS NULL THEN 'false'
-    ELSE format($query$EXISTS (SELECT FROM pg_catalog.jsonb_each_text(roneo_files.list) AS roneo_now
-            JOIN pg_catalog.jsonb_each_text(%1$L) AS roneo_then ON roneo_then.key = roneo_now.key AND roneo_then.value <> roneo_now.value
-            WHERE EXISTS (SELECT FROM %2$s WHERE %3$s%4$I <= %5$s AND %6$s)
-              AND NOT EXISTS (SELECT FROM %2$s WHERE %3$sNOT (%6$s)))$query$,
+    -- Inside of CASE the rows are looked at only where a file is another one; as a condition of the
+    -- join PostgreSQL would look at them first, in the whole table.
+    ELSE format($query$coalesce((SELECT pg_catalog.bool_or(CASE WHEN roneo_then.value <> roneo_now.value
+                THEN EXISTS (SELECT FROM %2$s WHERE %3$s%4$I <= %5$s AND %6$s)
+                     AND NOT EXISTS (SELECT FROM %2$s WHERE %3$sNOT (%6$s))
+                ELSE false END)
+            FROM pg_catalog.jsonb_each_text(roneo_files.list) AS roneo_now
+            JOIN pg_catalog.jsonb_each_text(%1$L) AS roneo_then ON roneo_then.key = roneo_now.key), false)$query$,
         c.leaves, roneo.source_name_of(r),
         -- A right to read columns need not include tableoid; for a single table it is not asked.
         CASE WHEN r.source_kind = 'p' OR (SELECT count(*) > 1 FROM jsonb_object_keys(c.leaves))

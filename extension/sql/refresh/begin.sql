@@ -20,6 +20,8 @@ BEGIN ATOMIC
            ('lc_monetary',         'C'),
            ('standard_conforming_strings', 'on'),
            ('row_security',        'off'),
+           -- Compiling a probe takes longer than running it.
+           ('jit',                 'off'),
            ('statement_timeout',   '0'),
            ('lock_timeout',        '0'),
            ('idle_in_transaction_session_timeout', '0');
