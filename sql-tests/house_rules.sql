@@ -21,7 +21,7 @@ SELECT f.oid, m[1] AS code
 FROM own_function AS f,
      regexp_matches(pg_get_functiondef(f.oid), '''(RO[0-9A-Z]{3})''', 'g') AS m;
 
-SELECT plan(17);
+SELECT plan(18);
 
 SELECT cmp_ok((SELECT count(*) FROM own_function), '>', 50::bigint,
     'there are functions to look at');
@@ -118,6 +118,14 @@ SELECT is_empty($$ SELECT f.oid::regprocedure
                    FROM own_function AS f
                    WHERE f.prosrc ~* 'raise\s+exception\M(?!\s+using\s+errcode\M)' $$,
     'each error is raised with a code');
+
+SELECT is_empty($$ SELECT f.oid::regprocedure, p.setting_name
+                   FROM own_function AS f
+                   CROSS JOIN roneo.pinned_settings() AS p
+                   WHERE f.proname IN ('refresh_with', 'plan')
+                     AND NOT EXISTS (SELECT FROM unnest(f.proconfig) AS c
+                                     WHERE split_part(c, '=', 1) = p.setting_name) $$,
+    'what a refresh pins for its transaction, its functions give back to their caller');
 
 SELECT isnt(:'reference'::text, '', 'extension/README.md is there');
 

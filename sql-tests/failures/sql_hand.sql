@@ -205,9 +205,7 @@ SELECT is_repaired('shown', 'nothing is missing');
 -- The caller's session.
 CREATE FUNCTION session() RETURNS text LANGUAGE sql
 RETURN (SELECT concat(current_setting('role'), ' ', string_agg(concat(name, '=', setting), ' ' ORDER BY name))
-        FROM pg_settings WHERE name IN ('search_path', 'TimeZone', 'DateStyle', 'IntervalStyle', 'extra_float_digits', 'bytea_output',
-                       'xmloption', 'lc_monetary', 'standard_conforming_strings', 'statement_timeout', 'lock_timeout',
-                       'idle_in_transaction_session_timeout', 'row_security'));
+        FROM pg_settings WHERE name IN (SELECT p.setting_name FROM roneo.pinned_settings() AS p));
 SELECT format('CREATE ROLE %1$I; GRANT CREATE ON SCHEMA public TO %1$I; ALTER TABLE emptied OWNER TO %1$I',
               'owner of ' || :'dest_db') \gexec
 BEGIN;
