@@ -24,6 +24,8 @@ BEGIN ATOMIC
         ('roneo.control_replica'::regclass,
          ARRAY['replica_id', 'control', 'control_type', 'key_columns', 'key_is_unique', 'append_only', 'null_control',
                'reads_xmin', 'boundary', 'look_back', 'batch_limit', 'blackout', 'control_zone', 'sweep_every']),
+        ('roneo.capture_replica'::regclass,
+         ARRAY['replica_id', 'capture_id', 'consumer_id', 'key_columns', 'row_level', 'packs', 'deleted_column', 'batch_limit']),
         ('roneo.snapshot_replica'::regclass,
          ARRAY['replica_id', 'table_schema', 'first_table', 'second_table', 'check_changes',
                'max_skip_age', 'post_script']),

@@ -217,6 +217,47 @@ CREATE OR REPLACE VIEW roneo.updater_replica AS
 SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'updater';
 COMMENT ON VIEW roneo.updater_replica IS 'The replicas of method updater.';
 
+CREATE TABLE roneo.capture_replica (
+    replica_id     integer  NOT NULL,
+    capture_id     integer  NOT NULL,
+    consumer_id    uuid     NOT NULL,
+    key_columns    name[]   NOT NULL,
+    row_level      boolean  NOT NULL DEFAULT false,
+    packs          boolean  NOT NULL,
+    deleted_column name,
+    batch_limit    bigint,
+    is_fresh       boolean  NOT NULL DEFAULT false,
+    position       pg_snapshot,
+    written_by     xid8,
+    tables         jsonb,
+    CONSTRAINT capture_replica_pkey PRIMARY KEY (replica_id),
+    CONSTRAINT capture_replica_replica_id_fkey FOREIGN KEY (replica_id)
+        REFERENCES roneo.replica ON DELETE CASCADE,
+    CONSTRAINT capture_replica_batch_limit_chk CHECK (batch_limit > 0)
+);
+COMMENT ON TABLE roneo.capture_replica IS
+    'Replicas that are fed from a capture on the source, dml and logdel: what was asked for, and the position, which commits with the rows.';
+COMMENT ON COLUMN roneo.capture_replica.capture_id IS 'Its number in roneo_capture.capture on the source.';
+COMMENT ON COLUMN roneo.capture_replica.consumer_id IS 'What this copy is called in roneo_capture.consumer on the source.';
+COMMENT ON COLUMN roneo.capture_replica.row_level IS 'Whether row triggers were asked for.';
+COMMENT ON COLUMN roneo.capture_replica.packs IS 'Whether the queue holds many keys in one row, as arrays.';
+COMMENT ON COLUMN roneo.capture_replica.deleted_column IS 'When a row was deleted on the source, for logdel; NULL: rows are deleted here too.';
+COMMENT ON COLUMN roneo.capture_replica.batch_limit IS 'How many keys a refresh may read before it commits, in whole transactions of the source.';
+COMMENT ON COLUMN roneo.capture_replica.is_fresh IS 'Whether the table was made for this replica and has never been filled.';
+COMMENT ON COLUMN roneo.capture_replica.position IS
+    'A snapshot of the source: what it sees is here. NULL: the copy is to be made anew.';
+COMMENT ON COLUMN roneo.capture_replica.written_by IS 'The transaction here that wrote the position: until it is committed the source must not hear of it.';
+COMMENT ON COLUMN roneo.capture_replica.tables IS 'The tables that the capture consisted of, with their files and a print of their triggers.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.capture_replica', '');
+
+CREATE OR REPLACE VIEW roneo.dml_replica AS
+SELECT c.* FROM roneo.capture_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'dml';
+COMMENT ON VIEW roneo.dml_replica IS 'The replicas of method dml.';
+
+CREATE OR REPLACE VIEW roneo.logdel_replica AS
+SELECT c.* FROM roneo.capture_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'logdel';
+COMMENT ON VIEW roneo.logdel_replica IS 'The replicas of method logdel.';
+
 CREATE TABLE roneo.run (
     run_id        bigint      GENERATED ALWAYS AS IDENTITY,
     replica_id    integer     NOT NULL,

@@ -122,6 +122,7 @@ CREATE OR REPLACE FUNCTION roneo.wants_again(id integer, answer jsonb, outcome t
 RETURNS boolean LANGUAGE sql STABLE
 RETURN outcome = 'ok' AND (
     coalesce((answer #>> '{inside,cut}')::boolean, false)
+    OR coalesce((answer #>> '{inside,pending,cut}')::numeric < (answer #>> '{inside,pending,last}')::numeric, false)
     OR EXISTS (SELECT FROM roneo.control_replica AS c WHERE c.replica_id = id AND c.repulling));
 COMMENT ON FUNCTION roneo.wants_again(integer, jsonb, text) IS
     'Whether another round is to follow: a batch_limit was reached, or a repull is under way.';
@@ -151,8 +152,8 @@ BEGIN
         rows_received = ended.rows_received,
         inserted      = coalesce((put.counts ->> 'inserted')::bigint, ended.rows_received),
         updated       = (put.counts ->> 'updated')::bigint,
-        unchanged     = CASE r.method WHEN 'updater' THEN put.rest END,
-        ignored       = CASE WHEN r.method <> 'updater' THEN put.rest END,
+        unchanged     = CASE WHEN r.method IN ('updater', 'dml', 'logdel') THEN put.rest - coalesce(roneo.counted(result, 'gone', 'rows'), 0) END,
+        ignored       = CASE WHEN r.method NOT IN ('updater', 'dml', 'logdel') THEN put.rest END,
         has_more      = roneo.wants_again(r.replica_id, answer, ended.outcome),
         deleted       = roneo.counted(result, 'deleted', 'rows'),
         bytes         = roneo.counted(result, 'inserted', 'bytes'),
@@ -306,7 +307,7 @@ COMMENT ON FUNCTION roneo.record_start(regclass, text) IS
 
 CREATE OR REPLACE FUNCTION roneo.failure_outcome(sqlstate_code text)
 RETURNS text LANGUAGE sql IMMUTABLE
-RETURN CASE WHEN sqlstate_code IN ('55P03', 'RO002', 'RO013', 'RO016', 'RO020') THEN 'deferred' ELSE 'failed' END;
+RETURN CASE WHEN sqlstate_code IN ('55P03', 'RO002', 'RO013', 'RO016', 'RO020', 'RO026') THEN 'deferred' ELSE 'failed' END;
 COMMENT ON FUNCTION roneo.failure_outcome(text) IS
     'deferred where another attempt is all that is needed, else failed.';
 

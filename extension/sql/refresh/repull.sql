@@ -77,6 +77,7 @@ BEGIN
     SET horizon = NULL, window_start = NULL, clock = NULL, open_since = '{}', leaves = NULL, swept = NULL
     FROM roneo.replica AS r
     WHERE r.replica_id = c.replica_id AND r.dest = accept_source.dest;
+    PERFORM roneo.accept_capture(dest);
 END;
 $$;
 COMMENT ON FUNCTION roneo.accept_source(regclass) IS

@@ -151,9 +151,12 @@ BEGIN
             RETURN jsonb_build_object('answer', roneo.ask_as(owner, s.statement));
         WHEN kind = 'dest' THEN
             RETURN jsonb_build_object('rows', roneo.run_as(owner, s.statement));
-        WHEN kind IN ('source', 'after') THEN
+        WHEN kind = 'source' THEN
             PERFORM roneo.tell_link(link, s.statement);
             RETURN '{}'::jsonb;
+        WHEN kind = 'after' THEN
+            -- The caller commits, and perhaps does not. What is to follow is idempotent and may be lost.
+            RETURN '{"outcome": "skipped"}'::jsonb;
     END CASE;
 END;
 $$;

@@ -1,0 +1,800 @@
+-- What a source keeps for the methods dml and logdel: plain SQL, no extension. To be run by a
+-- superuser, or by a role that may CREATE ROLE and CREATE in this database; running it again brings
+-- an older one up to date. PostgreSQL 13 or later.
+--
+-- A capture is a table and its key. Triggers write the keys of changed rows, each with its
+-- transaction, into one of three segments; destinations read what became visible between two of
+-- their snapshots, and say how far they have got; what all of them have is emptied by TRUNCATE.
+
+BEGIN;
+SET LOCAL client_min_messages = warning;
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+DO $do$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'roneo_capture') THEN
+        CREATE ROLE roneo_capture NOLOGIN;
+    END IF;
+    IF NOT pg_catalog.pg_has_role(current_user, 'roneo_capture', 'USAGE') THEN
+        EXECUTE pg_catalog.format('GRANT roneo_capture TO %I', current_user);
+    END IF;
+    IF pg_catalog.to_regnamespace('roneo_capture') IS NULL THEN
+        CREATE SCHEMA roneo_capture AUTHORIZATION roneo_capture;
+    END IF;
+END;
+$do$;
+
+-- Everything below belongs to that role, which nobody can log in as.
+SET LOCAL ROLE roneo_capture;
+COMMENT ON SCHEMA roneo_capture IS 'Records which rows changed, for roneo.';
+
+CREATE TABLE IF NOT EXISTS roneo_capture.capture (
+    capture_id    integer     GENERATED ALWAYS AS IDENTITY,
+    relation      oid         NOT NULL,
+    relation_name text        NOT NULL,
+    key_columns   name[]      NOT NULL,
+    key_types     text[]      NOT NULL,
+    image_columns name[]      NOT NULL DEFAULT '{}',
+    image_types   text[]      NOT NULL DEFAULT '{}',
+    row_level     boolean     NOT NULL,
+    packs         boolean     NOT NULL,
+    segment       integer     NOT NULL DEFAULT 0,
+    queue_limit   bigint      NOT NULL DEFAULT 10737418240,
+    state         text        NOT NULL DEFAULT 'running',
+    state_since   timestamptz NOT NULL DEFAULT now(),
+    awaited       text[],
+    CONSTRAINT capture_pkey PRIMARY KEY (capture_id),
+    CONSTRAINT capture_relation_key_columns_key UNIQUE (relation, key_columns),
+    CONSTRAINT capture_segment_chk CHECK (segment BETWEEN 0 AND 2),
+    CONSTRAINT capture_queue_limit_chk CHECK (queue_limit > 0),
+    CONSTRAINT capture_state_chk CHECK (state IN ('running', 'paused', 'stopped', 'restarting'))
+);
+COMMENT ON TABLE roneo_capture.capture IS 'A table whose changes are recorded, by its key.';
+COMMENT ON COLUMN roneo_capture.capture.image_columns IS
+    'Columns whose last values are kept when a row is deleted, for logdel.';
+COMMENT ON COLUMN roneo_capture.capture.row_level IS
+    'Whether triggers fire for each row; else for each statement, which is blind for partitions, inheritance and logical replication.';
+COMMENT ON COLUMN roneo_capture.capture.packs IS 'Whether many keys are written as arrays.';
+COMMENT ON COLUMN roneo_capture.capture.segment IS 'The segment that is written now: table queue_ID_SEGMENT.';
+COMMENT ON COLUMN roneo_capture.capture.queue_limit IS 'Bytes of all segments, above which nothing is recorded any more; the copies are then made anew.';
+COMMENT ON COLUMN roneo_capture.capture.state IS
+    'running; paused by a person; stopped by queue_limit; restarting: waiting for the transactions that may still record nothing.';
+
+CREATE TABLE IF NOT EXISTS roneo_capture.consumer (
+    consumer_id   uuid        NOT NULL,
+    capture_id    integer     NOT NULL,
+    role_name     name        NOT NULL,
+    destination   text        NOT NULL,
+    dest_identity text        NOT NULL,
+    position      pg_snapshot NOT NULL,
+    registered_at timestamptz NOT NULL DEFAULT now(),
+    confirmed_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT consumer_pkey PRIMARY KEY (consumer_id),
+    CONSTRAINT consumer_capture_id_fkey FOREIGN KEY (capture_id) REFERENCES roneo_capture.capture
+);
+COMMENT ON TABLE roneo_capture.consumer IS 'A copy that is fed from a capture, and how far it has got.';
+COMMENT ON COLUMN roneo_capture.consumer.position IS 'It has everything that this snapshot sees; what it does not see is kept for it.';
+COMMENT ON COLUMN roneo_capture.consumer.role_name IS 'The role that registered it, which may speak for it.';
+
+-- With the schema qualified everywhere, operators included, and no SET: that would cost 7 us a call.
+CREATE OR REPLACE FUNCTION roneo_capture.version()
+RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+COMMENT ON FUNCTION roneo_capture.version() IS 'Of what is installed here; a destination says which it needs.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.queue_name(capture_id integer, segment integer)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT format('roneo_capture.queue_%s_%s', capture_id, segment) $$;
+COMMENT ON FUNCTION roneo_capture.queue_name(integer, integer) IS 'The table of a segment.';
+
+-- The first 64 keys of a statement are rows, the others arrays of about 500. The transaction id is
+-- asked for only where a row is written: a statement that changes nothing must not burn one.
+CREATE OR REPLACE FUNCTION roneo_capture.statement_body(c roneo_capture.capture, rows_of text)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE
+    WHEN rows_of = 'oldt' AND c.image_columns <> '{}' THEN format(
+        'INSERT INTO %s (xid, op, at, %s, %s) SELECT pg_catalog.pg_current_xact_id(), ''d'', pg_catalog.clock_timestamp(), %s, %s FROM oldt;',
+        q.name, l.ks, q.images, l.columns, q.old_images)
+    WHEN NOT c.packs THEN format('INSERT INTO %s (xid, %s) SELECT pg_catalog.pg_current_xact_id(), %s FROM %s;',
+        q.name, l.ks, l.columns, rows_of)
+    ELSE format($body$INSERT INTO %1$s (xid, %2$s)
+    SELECT pg_catalog.pg_current_xact_id(), %3$s FROM %4$s LIMIT 64;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    IF n OPERATOR(pg_catalog.=) 64 THEN
+        INSERT INTO %1$s (xid, %5$s)
+        SELECT pg_catalog.pg_current_xact_id(), %6$s
+        FROM (SELECT %7$s, pg_catalog.row_number() OVER () OPERATOR(pg_catalog./) 500 AS part FROM %4$s OFFSET 64) AS rest
+        GROUP BY part;
+        PERFORM roneo_capture.guard(%8$s);
+    END IF;$body$, q.name, l.ks, l.columns, rows_of, l.ps, l.packed, l.named, c.capture_id) END
+FROM (SELECT roneo_capture.queue_name(c.capture_id, c.segment) AS name,
+             (SELECT string_agg(format('i%s', n), ', ' ORDER BY n) FROM generate_series(1, cardinality(c.image_columns)) AS n) AS images,
+             (SELECT string_agg(format('oldt.%I', i.name), ', ' ORDER BY i.n)
+              FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)) AS old_images) AS q
+CROSS JOIN (
+    SELECT string_agg(format('k%s', k.n), ', ' ORDER BY k.n) AS ks,
+           string_agg(format('p%s', k.n), ', ' ORDER BY k.n) AS ps,
+           string_agg(format('%s.%I', rows_of, k.name), ', ' ORDER BY k.n) AS columns,
+           string_agg(format('%s.%I AS k%s', rows_of, k.name, k.n), ', ' ORDER BY k.n) AS named,
+           string_agg(format('pg_catalog.array_agg(rest.k%s)', k.n), ', ' ORDER BY k.n) AS packed
+    FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)) AS l
+$$;
+COMMENT ON FUNCTION roneo_capture.statement_body(roneo_capture.capture, text) IS
+    'What a statement trigger does with its transition table newt or oldt.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.row_body(c roneo_capture.capture, of_row text)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('INSERT INTO %s (xid, %s) VALUES (pg_catalog.pg_current_xact_id(), %s);',
+    roneo_capture.queue_name(c.capture_id, c.segment),
+    concat_ws(', ', CASE WHEN i.columns IS NOT NULL THEN 'op, at' END, k.ks, i.images),
+    concat_ws(', ', CASE WHEN i.columns IS NOT NULL THEN '''d'', pg_catalog.clock_timestamp()' END, k.columns, i.columns))
+FROM (SELECT string_agg(format('k%s', k.n), ', ' ORDER BY k.n) AS ks,
+             string_agg(format('%s.%I', of_row, k.name), ', ' ORDER BY k.n) AS columns
+      FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)) AS k
+CROSS JOIN (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n) AS images,
+                   string_agg(format('OLD.%I', i.name), ', ' ORDER BY i.n) AS columns
+            FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)
+            WHERE of_row = 'OLD') AS i
+$$;
+COMMENT ON FUNCTION roneo_capture.row_body(roneo_capture.capture, text) IS 'What a row trigger does with NEW or OLD.';
+
+-- The segment is a literal: to look it up would cost 3 to 5 us a statement. A session that still
+-- runs the text from before a rotation does no harm: nothing is emptied unless all have read it.
+CREATE OR REPLACE FUNCTION roneo_capture.write_functions(c roneo_capture.capture)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part record;
+BEGIN
+    FOR part IN
+        SELECT w.kind, w.body
+        FROM (VALUES
+            ('new',     roneo_capture.statement_body(c, 'newt')),
+            ('old',     roneo_capture.statement_body(c, 'oldt')),
+            ('row_new', roneo_capture.row_body(c, 'NEW')),
+            ('row_old', roneo_capture.row_body(c, 'OLD')),
+            ('truncate', format('INSERT INTO %s (xid, op) VALUES (pg_catalog.pg_current_xact_id(), CASE WHEN TG_RELID OPERATOR(pg_catalog.=) %s THEN ''t'' ELSE ''r'' END);',
+                                roneo_capture.queue_name(c.capture_id, c.segment), c.relation))) AS w (kind, body)
+    LOOP
+        EXECUTE format($function$CREATE OR REPLACE FUNCTION roneo_capture.%I()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
+DECLARE
+    n pg_catalog.int8;
+BEGIN
+    %s
+    RETURN NULL;
+END;
+$body$ $function$, format('%s_%s', part.kind, c.capture_id),
+            CASE WHEN c.state IN ('paused', 'stopped') THEN '-- Nothing is recorded.'
+                 -- About one of a thousand looks at the size of the queue.
+                 ELSE concat(part.body, format(E'\n    IF pg_catalog.date_part(''microseconds'', pg_catalog.clock_timestamp())::pg_catalog.int8 OPERATOR(pg_catalog.%%) 1024 OPERATOR(pg_catalog.=) 0 THEN\n        PERFORM roneo_capture.guard(%s);\n    END IF;',
+                                             c.capture_id)) END);
+        EXECUTE format('REVOKE ALL ON FUNCTION roneo_capture.%I() FROM PUBLIC', format('%s_%s', part.kind, c.capture_id));
+        EXECUTE format('COMMENT ON FUNCTION roneo_capture.%I() IS %L', format('%s_%s', part.kind, c.capture_id),
+                       format('Records what changes in %s.', c.relation_name));
+    END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.write_functions(roneo_capture.capture) IS
+    'Writes the trigger functions of a capture, for its segment and its state.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.lock_functions(id integer)
+RETURNS boolean LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$ SELECT pg_try_advisory_xact_lock(1919905379, id) $$;
+COMMENT ON FUNCTION roneo_capture.lock_functions(integer) IS
+    'To be taken before functions are written: two sessions that replace one function wait for each other, or fail.';
+
+-- Called by the triggers: whatever happens here must not fail the application's statement.
+CREATE OR REPLACE FUNCTION roneo_capture.guard(id integer)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c roneo_capture.capture;
+BEGIN
+    SELECT k.* INTO c FROM roneo_capture.capture AS k WHERE k.capture_id = id;
+    IF c.state = 'running' AND roneo_capture.queue_size(id) > c.queue_limit AND roneo_capture.lock_functions(id) THEN
+        UPDATE roneo_capture.capture AS k SET state = 'stopped', state_since = clock_timestamp(), awaited = NULL
+        WHERE k.capture_id IN (SELECT s.capture_id FROM roneo_capture.capture AS s WHERE s.capture_id = id FOR UPDATE SKIP LOCKED)
+        RETURNING k.* INTO c;
+        IF FOUND THEN
+            PERFORM roneo_capture.write_functions(c);
+        END IF;
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'roneo_capture: the queue of % could not be stopped: %', c.relation_name, SQLERRM;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.guard(integer) IS
+    'Stops a capture whose queue has outgrown its limit, before it fills the disk; its copies are then made anew.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.queue_size(id integer)
+RETURNS bigint LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT coalesce(sum(pg_total_relation_size(to_regclass(roneo_capture.queue_name(id, s)))), 0)::bigint
+FROM generate_series(0, 2) AS s
+$$;
+COMMENT ON FUNCTION roneo_capture.queue_size(integer) IS 'Bytes that the segments of a capture take.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.own_tables(relation oid)
+RETURNS TABLE (relid oid, relkind "char", is_partition boolean, filenode oid) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+WITH RECURSIVE tree AS (
+    SELECT relation AS oid
+    UNION
+    SELECT i.inhrelid FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid
+)
+SELECT c.oid, c.relkind, c.relispartition, c.relfilenode
+FROM tree AS t JOIN pg_class AS c ON c.oid = t.oid
+$$;
+COMMENT ON FUNCTION roneo_capture.own_tables(oid) IS 'A table and all its partitions or children.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.needs_rows(relation oid)
+RETURNS boolean LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind = 'p')
+    OR EXISTS (SELECT FROM pg_inherits AS i WHERE relation IN (i.inhparent, i.inhrelid))
+    OR EXISTS (SELECT FROM pg_subscription_rel AS s WHERE s.srrelid = relation)
+$$;
+COMMENT ON FUNCTION roneo_capture.needs_rows(oid) IS
+    'Whether statement triggers would miss changes: partitions, inheritance, tables fed by logical replication.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.column_types(relation oid, names name[])
+RETURNS text[] LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT array_agg(format_type(a.atttypid, -1) ORDER BY n.place)
+FROM unnest(names) WITH ORDINALITY AS n (name, place)
+LEFT JOIN pg_attribute AS a ON a.attrelid = relation AND a.attname = n.name AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION roneo_capture.column_types(oid, name[]) IS 'The types of columns, without their lengths; NULL for one that is gone.';
+
+-- citext and its like are equal by an operator of their own, which no search_path need show.
+CREATE OR REPLACE FUNCTION roneo_capture.equality(type_id oid)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT coalesce((
+    SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+    FROM pg_type AS t
+    JOIN pg_opclass AS k ON k.opcintype = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END AND k.opcdefault
+    JOIN pg_am AS m ON m.oid = k.opcmethod AND m.amname = 'btree'
+    JOIN pg_amop AS a ON a.amopfamily = k.opcfamily AND a.amoplefttype = k.opcintype AND a.amoprighttype = k.opcintype
+        AND a.amopstrategy = 3
+    JOIN pg_operator AS o ON o.oid = a.amopopr
+    JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+    WHERE t.oid = type_id), 'OPERATOR(pg_catalog.=)')
+$$;
+COMMENT ON FUNCTION roneo_capture.equality(oid) IS 'The operator by which an index finds values of a type.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.make_segments(c roneo_capture.capture)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    queue text;
+BEGIN
+    FOR segment IN 0 .. 2 LOOP
+        queue := roneo_capture.queue_name(c.capture_id, segment);
+        EXECUTE format('CREATE TABLE IF NOT EXISTS %s (xid xid8 NOT NULL, op "char", at timestamptz, %s)', queue, (
+            SELECT string_agg(CASE WHEN c.packs THEN format('k%1$s %2$s, p%1$s %2$s[]', t.n, t.type)
+                                   ELSE format('k%s %s', t.n, t.type) END, ', ' ORDER BY t.n)
+            FROM unnest(c.key_types) WITH ORDINALITY AS t (type, n)));
+        EXECUTE format('CREATE INDEX IF NOT EXISTS queue_%s_%s_xid_idx ON %s (xid)', c.capture_id, segment, queue);
+        FOR place IN 1 .. cardinality(c.image_types) LOOP
+            EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS i%s %s', queue, place, c.image_types[place]);
+        END LOOP;
+    END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.make_segments(roneo_capture.capture) IS
+    'Makes the three tables of a queue, or adds to them what is missing.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.prepare(
+    of_table regclass, key_columns name[], image_columns name[] DEFAULT '{}', row_level boolean DEFAULT false)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c     roneo_capture.capture;
+    types text[] := roneo_capture.column_types(of_table, key_columns);
+    added name[];
+BEGIN
+    IF array_position(types, NULL) IS NOT NULL OR cardinality(types) IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('%s has not all of the key columns %s', of_table, key_columns);
+    END IF;
+    INSERT INTO roneo_capture.capture (relation, relation_name, key_columns, key_types, row_level, packs)
+    SELECT of_table, format('%I.%I', n.nspname, k.relname), prepare.key_columns, types,
+           prepare.row_level OR roneo_capture.needs_rows(of_table),
+           -- An array of arrays would be unnested whole.
+           NOT EXISTS (SELECT FROM unnest(types) AS t WHERE t LIKE '%[]')
+    FROM pg_class AS k JOIN pg_namespace AS n ON n.oid = k.relnamespace
+    WHERE k.oid = of_table
+    ON CONFLICT ON CONSTRAINT capture_relation_key_columns_key DO NOTHING;
+    SELECT k.* INTO STRICT c FROM roneo_capture.capture AS k
+    WHERE k.relation = prepare.of_table AND k.key_columns = prepare.key_columns
+    FOR UPDATE;
+    PERFORM pg_advisory_xact_lock(1919905379, c.capture_id);
+    IF NOT c.image_columns @> prepare.image_columns THEN
+        added := ARRAY(SELECT i FROM unnest(prepare.image_columns) AS i WHERE i <> ALL (c.image_columns));
+        c.image_columns := c.image_columns || added;
+        c.image_types := c.image_types || roneo_capture.column_types(of_table, added);
+    END IF;
+    UPDATE roneo_capture.capture AS k SET
+        image_columns = c.image_columns, image_types = c.image_types,
+        row_level = k.row_level OR roneo_capture.needs_rows(of_table)
+    WHERE k.capture_id = c.capture_id
+    RETURNING k.* INTO c;
+    PERFORM roneo_capture.make_segments(c);
+    PERFORM roneo_capture.write_functions(c);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION roneo_capture.new_%1$s(), roneo_capture.old_%1$s(), roneo_capture.row_new_%1$s(), roneo_capture.row_old_%1$s(), roneo_capture.truncate_%1$s() TO %2$I',
+                   c.capture_id, session_user);
+    RETURN c.capture_id;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.prepare(regclass, name[], name[], boolean) IS
+    'Makes the queue and the trigger functions of a capture, or adds columns to what is kept of deleted rows; returns its number. The triggers are made by attach.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.wanted_triggers(c roneo_capture.capture)
+RETURNS TABLE (relid oid, name name, definition text, inherited boolean) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT t.relid, w.name,
+       format(w.definition, format('roneo_capture_%s_%s', c.capture_id, w.kind), t.relid::regclass, c.capture_id, changed.condition),
+       t.is_partition AND t.relid <> c.relation
+FROM roneo_capture.own_tables(c.relation) AS t
+CROSS JOIN (
+    SELECT format('ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record',
+                  string_agg(format('OLD.%I', k), ', '), string_agg(format('NEW.%I', k), ', ')) AS condition
+    FROM unnest(c.key_columns) AS k) AS changed
+CROSS JOIN LATERAL (
+    SELECT v.kind, format('roneo_capture_%s_%s', c.capture_id, v.kind)::name AS name, v.definition
+    FROM (VALUES
+        (false, 'insert', 'CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS newt FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.new_%s()'),
+        (false, 'update', 'CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING NEW TABLE AS newt FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.new_%s()'),
+        (false, 'delete', 'CREATE TRIGGER %I AFTER DELETE ON %s REFERENCING OLD TABLE AS oldt FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.old_%s()'),
+        (true,  'put',    'CREATE TRIGGER %I AFTER INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION roneo_capture.row_new_%s()'),
+        (true,  'remove', 'CREATE TRIGGER %I AFTER DELETE ON %s FOR EACH ROW EXECUTE FUNCTION roneo_capture.row_old_%s()'),
+        (NULL,  'key',    'CREATE TRIGGER %I AFTER UPDATE ON %s FOR EACH ROW WHEN (%4$s) EXECUTE FUNCTION roneo_capture.row_old_%3$s()'),
+        (NULL,  'truncate', 'CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.truncate_%s()')
+    ) AS v (rows, kind, definition)
+    WHERE coalesce(v.rows = c.row_level, true)
+      AND (t.relkind IN ('r', 'p'))
+      -- A partition gets its row triggers from its root.
+      AND (v.kind = 'truncate' OR NOT t.is_partition OR t.relid = c.relation)) AS w
+$$;
+COMMENT ON FUNCTION roneo_capture.wanted_triggers(roneo_capture.capture) IS
+    'The triggers of a capture that have to be made; partitions get those for rows from their root.';
+
+-- As the one who calls: a trigger is made by who has the TRIGGER privilege, and said to fire always
+-- by the owner of the table. CREATE TRIGGER waits for all writers: what comes after it is recorded.
+CREATE OR REPLACE FUNCTION roneo_capture.attach(id integer)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c      roneo_capture.capture;
+    wanted record;
+    stale  record;
+BEGIN
+    SELECT k.* INTO STRICT c FROM roneo_capture.capture AS k WHERE k.capture_id = id;
+    FOR stale IN
+        SELECT g.tgname, g.tgrelid FROM pg_trigger AS g
+        WHERE g.tgname LIKE format('roneo\_capture\_%s\_%%', id) AND g.tgparentid = 0
+          AND g.tgrelid IN (SELECT t.relid FROM roneo_capture.own_tables(c.relation) AS t)
+          AND NOT EXISTS (SELECT FROM roneo_capture.wanted_triggers(c) AS w WHERE (w.relid, w.name) = (g.tgrelid, g.tgname))
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', stale.tgname, stale.tgrelid::regclass);
+    END LOOP;
+    FOR wanted IN
+        SELECT w.*, g.oid AS found, g.tgenabled
+        FROM roneo_capture.wanted_triggers(c) AS w
+        LEFT JOIN pg_trigger AS g ON g.tgrelid = w.relid AND g.tgname = w.name
+        ORDER BY w.inherited, w.relid, w.name
+    LOOP
+        IF wanted.found IS NULL THEN
+            EXECUTE wanted.definition;
+        END IF;
+        IF wanted.tgenabled IS DISTINCT FROM 'A' THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', wanted.relid::regclass, wanted.name);
+        END IF;
+    END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.attach(integer) IS
+    'Makes the triggers of a capture, as the owner of the table, those that are missing or were disabled.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.capture_table(
+    of_table regclass, key_columns name[], image_columns name[] DEFAULT '{}', row_level boolean DEFAULT false)
+RETURNS integer LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    id integer := roneo_capture.prepare(of_table, key_columns, image_columns, row_level);
+BEGIN
+    PERFORM roneo_capture.attach(id);
+    RETURN id;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.capture_table(regclass, name[], name[], boolean) IS
+    'Begins to record the changes of a table, or brings its capture up to date; returns its number.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.allow(role_name name)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    queue text;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA roneo_capture TO %I', role_name);
+    EXECUTE format('GRANT SELECT ON roneo_capture.capture, roneo_capture.consumer TO %I', role_name);
+    EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA roneo_capture TO %I', role_name);
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.allow(name) IS
+    'Lets a role capture the tables that it owns, and feed copies from the captures of tables that it may read.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.problem(c roneo_capture.capture)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT coalesce(
+    CASE WHEN NOT EXISTS (SELECT FROM pg_class AS k WHERE k.oid = c.relation) THEN 'its table was dropped'
+         WHEN roneo_capture.column_types(c.relation, c.key_columns) IS DISTINCT FROM c.key_types
+             THEN format('the key columns %s were renamed, dropped or changed', array_to_string(c.key_columns, ', '))
+         WHEN NOT c.row_level AND roneo_capture.needs_rows(c.relation)
+             THEN 'the table has become part of a tree, or is fed by logical replication: row triggers are needed' END,
+    (SELECT format('trigger %s on %s %s', w.name, w.relid::regclass,
+                   CASE WHEN g.oid IS NULL THEN 'is missing' ELSE 'is disabled, or does not fire always' END)
+     FROM roneo_capture.wanted_triggers(c) AS w
+     LEFT JOIN pg_trigger AS g ON g.tgrelid = w.relid AND g.tgname = w.name
+         AND g.tgfoid IN (SELECT f.oid FROM pg_proc AS f WHERE f.pronamespace = 'roneo_capture'::regnamespace)
+     -- A new partition has no trigger for TRUNCATE yet; its file tells.
+     WHERE (g.oid IS NULL AND NOT w.inherited) OR g.tgenabled <> 'A'
+     ORDER BY w.relid, w.name LIMIT 1),
+    (SELECT format('trigger %s on %s is disabled, or does not fire always', g.tgname, g.tgrelid::regclass)
+     FROM roneo_capture.own_tables(c.relation) AS t
+     JOIN pg_trigger AS g ON g.tgrelid = t.relid
+     WHERE g.tgname LIKE format('roneo\_capture\_%s\_%%', c.capture_id) AND g.tgenabled <> 'A'
+     ORDER BY g.tgrelid, g.tgname LIMIT 1))
+$$;
+COMMENT ON FUNCTION roneo_capture.problem(roneo_capture.capture) IS
+    'Why a capture would miss changes of its table, now; NULL where it does not.';
+
+-- The transaction that last wrote a trigger's row in the catalog: whoever disabled it and enabled
+-- it again has left a trace.
+CREATE OR REPLACE FUNCTION roneo_capture.describe(id integer)
+RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT jsonb_build_object(
+    'capture_id', c.capture_id, 'relation', c.relation, 'name', c.relation_name, 'state', c.state, 'since', c.state_since,
+    'key_columns', to_jsonb(c.key_columns), 'image_columns', to_jsonb(c.image_columns), 'packs', c.packs,
+    'problem', roneo_capture.problem(c),
+    'equality', (SELECT jsonb_agg(roneo_capture.equality(a.atttypid) ORDER BY k.n)
+                 FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)
+                 LEFT JOIN pg_attribute AS a ON a.attrelid = c.relation AND a.attname = k.name),
+    'rows', (SELECT k.reltuples FROM pg_class AS k WHERE k.oid = c.relation),
+    'tables', (SELECT jsonb_object_agg(t.relid, jsonb_build_object(
+                   'name', t.relid::regclass::text, 'file', CASE WHEN t.relkind = 'r' THEN t.filenode END,
+                   'sees_truncate', coalesce(g.sees_truncate, false), 'triggers', g.print,
+                   'bounds', CASE WHEN t.is_partition AND t.relid <> c.relation THEN pg_get_partition_constraintdef(t.relid) END))
+               FROM roneo_capture.own_tables(c.relation) AS t
+               LEFT JOIN LATERAL (
+                   SELECT md5(string_agg(concat_ws(' ', r.tgname, r.tgfoid, r.tgenabled, r.xmin), ',' ORDER BY r.tgname)) AS print,
+                          bool_or(r.tgname LIKE '%\_truncate') AS sees_truncate
+                   FROM pg_trigger AS r
+                   WHERE r.tgrelid = t.relid AND r.tgname LIKE format('roneo\_capture\_%s\_%%', id)) AS g ON true))
+FROM roneo_capture.capture AS c
+WHERE c.capture_id = id
+$$;
+COMMENT ON FUNCTION roneo_capture.describe(integer) IS
+    'What a refresh looks at before it believes a capture: its state, what is wrong with it, and each of its tables with its file and a print of its triggers.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.require_own(id uuid)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    owner name := (SELECT u.role_name FROM roneo_capture.consumer AS u WHERE u.consumer_id = id);
+BEGIN
+    IF owner IS NOT NULL AND NOT EXISTS (
+        SELECT FROM pg_roles AS o, pg_roles AS me
+        WHERE o.rolname = owner AND me.rolname = session_user
+          AND (me.rolsuper OR pg_has_role(me.oid, o.oid, 'MEMBER') OR pg_has_role(me.oid, 'roneo_capture', 'MEMBER'))) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('consumer %s was registered by role %I', id, owner);
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.require_own(uuid) IS 'Raises an error for the consumer of another role.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.require_party(id integer)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM roneo_capture.capture AS c
+        LEFT JOIN pg_class AS k ON k.oid = c.relation
+        LEFT JOIN roneo_capture.consumer AS u ON u.capture_id = c.capture_id
+        WHERE c.capture_id = id
+          AND (pg_has_role(session_user, 'roneo_capture', 'MEMBER') OR pg_has_role(session_user, k.relowner, 'MEMBER')
+               OR u.role_name = session_user)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('capture %s is not of a table of role %I, nor does it feed a copy of that role', id, session_user);
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.require_party(integer) IS
+    'Raises an error for who neither owns the captured table nor feeds a copy from it.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.register(id integer, destination text, dest_identity text)
+RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    made roneo_capture.consumer;
+    c    roneo_capture.capture;
+BEGIN
+    SELECT k.* INTO STRICT c FROM roneo_capture.capture AS k WHERE k.capture_id = id FOR UPDATE;
+    IF NOT has_any_column_privilege(session_user, c.relation, 'SELECT') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('role %I may not read %s', session_user, c.relation_name);
+    END IF;
+    INSERT INTO roneo_capture.consumer (consumer_id, capture_id, role_name, destination, dest_identity, position)
+    VALUES (gen_random_uuid(), id, session_user, register.destination, register.dest_identity, pg_current_snapshot())
+    RETURNING * INTO made;
+    EXECUTE format('GRANT SELECT ON %s TO %I',
+        (SELECT string_agg(roneo_capture.queue_name(id, s), ', ') FROM generate_series(0, 2) AS s), session_user);
+    RETURN jsonb_build_object('consumer_id', made.consumer_id, 'position', made.position::text, 'packs', c.packs);
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.register(integer, text, text) IS
+    'A new copy that is to be fed. From this moment all changes are kept for it.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.expire(id uuid)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM roneo_capture.require_own(id);
+    DELETE FROM roneo_capture.consumer AS u WHERE u.consumer_id = id;
+    RETURN FOUND;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.expire(uuid) IS
+    'Forgets a copy: nothing is kept for it any more. Should it come back, it is made anew.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.readdress(id uuid, dest_identity text, destination text)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM roneo_capture.require_own(id);
+    UPDATE roneo_capture.consumer AS u SET dest_identity = readdress.dest_identity, destination = readdress.destination
+    WHERE u.consumer_id = id;
+    RETURN FOUND;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.readdress(uuid, text, text) IS 'A copy has moved to another database, or another cluster.';
+
+-- Functions first: dropping one drops its triggers, whoever owns the table.
+CREATE OR REPLACE FUNCTION roneo_capture.remove(id integer)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '2s'
+AS $$
+DECLARE
+    kind text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM roneo_capture.capture AS k WHERE k.capture_id = id) THEN
+        RETURN false;
+    END IF;
+    PERFORM FROM roneo_capture.capture AS k WHERE k.capture_id = id FOR UPDATE;
+    IF NOT FOUND OR EXISTS (SELECT FROM roneo_capture.consumer AS u WHERE u.capture_id = id) THEN
+        RETURN false;
+    END IF;
+    FOREACH kind IN ARRAY ARRAY['new', 'old', 'row_new', 'row_old', 'truncate'] LOOP
+        EXECUTE format('DROP FUNCTION IF EXISTS roneo_capture.%I() CASCADE', format('%s_%s', kind, id));
+    END LOOP;
+    FOR segment IN 0 .. 2 LOOP
+        EXECUTE format('DROP TABLE IF EXISTS %s', roneo_capture.queue_name(id, segment));
+    END LOOP;
+    DELETE FROM roneo_capture.capture AS k WHERE k.capture_id = id;
+    RETURN true;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.remove(integer) IS
+    'Ends a capture that feeds no copy: triggers, functions and queue are dropped. False where one is still fed. Waits two seconds for locks.';
+
+-- What is to be emptied is checked under the lock, so that a row that came meanwhile is never lost.
+CREATE OR REPLACE FUNCTION roneo_capture.empty_segment(id integer, segment integer)
+RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    queue text := roneo_capture.queue_name(id, segment);
+    found boolean;
+BEGIN
+    IF pg_relation_size(to_regclass(queue)) = 0 THEN
+        RETURN true;
+    END IF;
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', queue);
+    EXECUTE format($check$SELECT EXISTS (
+        SELECT FROM roneo_capture.consumer AS u, %s AS q
+        WHERE u.capture_id = %s AND q.xid >= pg_snapshot_xmin(u.position) AND NOT pg_visible_in_snapshot(q.xid, u.position))$check$,
+        queue, id) INTO found;
+    IF found THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('TRUNCATE %s', queue);
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.empty_segment(integer, integer) IS
+    'Empties a segment that all copies have read, if nobody is using it; tells whether it is empty.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.rotate(id integer, at_size bigint DEFAULT 1048576)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c       roneo_capture.capture;
+    is_free boolean;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING ERRCODE = 'active_sql_transaction', MESSAGE = 'a queue is rotated in READ COMMITTED only';
+    END IF;
+    SELECT k.* INTO c FROM roneo_capture.capture AS k WHERE k.capture_id = id AND k.state = 'running';
+    IF NOT FOUND OR pg_relation_size(to_regclass(roneo_capture.queue_name(id, c.segment))) < at_size
+       OR NOT roneo_capture.lock_functions(id) THEN
+        RETURN false;
+    END IF;
+    SELECT k.* INTO c FROM roneo_capture.capture AS k WHERE k.capture_id = id AND k.state = 'running' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM roneo_capture.empty_segment(id, (c.segment + 2) % 3);
+    is_free := roneo_capture.empty_segment(id, (c.segment + 1) % 3);
+    IF is_free THEN
+        c.segment := (c.segment + 1) % 3;
+        UPDATE roneo_capture.capture AS k SET segment = c.segment WHERE k.capture_id = id;
+        PERFORM roneo_capture.write_functions(c);
+    END IF;
+    RETURN is_free;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.rotate(integer, bigint) IS
+    'Once the segment that is written has grown to that size in bytes, empties the others and writes to the next; tells whether it did.';
+
+-- Writers that came from before the stop may still hold a segment; nobody must wait behind us.
+CREATE OR REPLACE FUNCTION roneo_capture.discard(id integer)
+RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    queues text := (SELECT string_agg(roneo_capture.queue_name(id, s), ', ') FROM generate_series(0, 2) AS s);
+BEGIN
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', queues);
+    EXECUTE format('TRUNCATE %s', queues);
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.discard(integer) IS 'Empties a queue whose copies are to be made anew; false while it is in use.';
+
+-- A capture that recorded nothing for a while starts again when the last transaction that may still
+-- run the empty functions has ended; then all copies are told to be made anew.
+CREATE OR REPLACE FUNCTION roneo_capture.restart(id integer)
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c       roneo_capture.capture;
+    writers text[];
+BEGIN
+    SELECT k.* INTO c FROM roneo_capture.capture AS k WHERE k.capture_id = id FOR UPDATE;
+    IF c.state = 'stopped' AND roneo_capture.lock_functions(id) AND roneo_capture.discard(id) THEN
+        UPDATE roneo_capture.capture AS k SET state = 'restarting', state_since = clock_timestamp(), awaited = NULL
+        WHERE k.capture_id = id RETURNING k.* INTO c;
+        PERFORM roneo_capture.write_functions(c);
+    ELSIF c.state = 'restarting' THEN
+        SELECT coalesce(array_agg(DISTINCT l.virtualtransaction), '{}') INTO writers
+        FROM pg_locks AS l
+        WHERE l.locktype = 'relation' AND l.granted AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+          AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+          AND l.relation IN (SELECT t.relid FROM roneo_capture.own_tables(c.relation) AS t);
+        c.awaited := CASE WHEN c.awaited IS NULL THEN writers ELSE ARRAY(SELECT unnest(c.awaited) INTERSECT SELECT unnest(writers)) END;
+        c.state := CASE WHEN c.awaited = '{}' THEN 'running' ELSE 'restarting' END;
+        IF c.state = 'running' THEN
+            EXECUTE format('INSERT INTO %s (xid, op) VALUES (pg_current_xact_id(), ''r'')', roneo_capture.queue_name(id, c.segment));
+        END IF;
+        UPDATE roneo_capture.capture AS k SET state = c.state, awaited = nullif(c.awaited, '{}') WHERE k.capture_id = id;
+    END IF;
+    RETURN c.state;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.restart(integer) IS
+    'Brings a capture that was stopped one step nearer to running, and returns its state. It takes two calls, and the end of the transactions that wrote meanwhile.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.attend(id uuid, dest_identity text, told text)
+RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    u    roneo_capture.consumer;
+    have pg_snapshot := told::pg_snapshot;
+    fate text;
+BEGIN
+    PERFORM roneo_capture.require_own(id);
+    SELECT k.* INTO u FROM roneo_capture.consumer AS k WHERE k.consumer_id = id;
+    IF NOT FOUND THEN
+        RETURN jsonb_build_object('fate', 'expired', 'position', told);
+    END IF;
+    fate := CASE
+        WHEN u.dest_identity <> attend.dest_identity THEN 'stranger'
+        WHEN pg_snapshot_xmax(have) > pg_snapshot_xmax(pg_current_snapshot()) THEN 'ahead'
+        WHEN pg_snapshot_xmax(have) < pg_snapshot_xmax(u.position) OR pg_snapshot_xmin(have) < pg_snapshot_xmin(u.position) THEN 'behind'
+        ELSE 'known' END;
+    IF fate = 'known' THEN
+        IF have IS NULL OR have::text <> u.position::text THEN
+            -- One that is to be made anew needs nothing from before now.
+            UPDATE roneo_capture.consumer AS k SET position = coalesce(have, pg_current_snapshot()), confirmed_at = now()
+            WHERE k.consumer_id = id;
+        END IF;
+        PERFORM roneo_capture.restart(u.capture_id)
+        FROM roneo_capture.capture AS k WHERE k.capture_id = u.capture_id AND k.state IN ('stopped', 'restarting');
+        PERFORM roneo_capture.rotate(u.capture_id);
+    END IF;
+    RETURN jsonb_build_object('fate', fate, 'confirmed', u.position::text, 'position', told, 'destination', u.destination,
+        'segment', (SELECT k.segment FROM roneo_capture.capture AS k WHERE k.capture_id = u.capture_id));
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.attend(uuid, text, text) IS
+    'Called by a refresh before its snapshot: a copy says how far it has got (NULL: it is to be made anew), and hears whether that can be. expired: it was forgotten; stranger: another destination has its number; ahead or behind: source or destination were set back.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.pause(id integer)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c roneo_capture.capture;
+BEGIN
+    PERFORM roneo_capture.require_party(id);
+    PERFORM pg_advisory_xact_lock(1919905379, id);
+    UPDATE roneo_capture.capture AS k SET state = 'paused', state_since = clock_timestamp(), awaited = NULL
+    WHERE k.capture_id = id RETURNING k.* INTO STRICT c;
+    PERFORM roneo_capture.write_functions(c);
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.pause(integer) IS
+    'Records nothing until resume, so that a change of most rows costs nothing; the copies are then made anew.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.resume(id integer)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM roneo_capture.require_party(id);
+    UPDATE roneo_capture.capture AS k SET state = 'stopped', state_since = clock_timestamp()
+    WHERE k.capture_id = id AND k.state = 'paused';
+    PERFORM roneo_capture.restart(id);
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.resume(integer) IS 'Ends a pause; the next refresh of each copy makes it anew.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.mark(id integer)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM roneo_capture.require_party(id);
+    EXECUTE format('INSERT INTO %s (xid, op) VALUES (pg_current_xact_id(), ''r'')',
+        roneo_capture.queue_name(id, (SELECT k.segment FROM roneo_capture.capture AS k WHERE k.capture_id = id)));
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.mark(integer) IS 'Tells all copies of a capture to be made anew.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.forget(id integer, transaction_id xid8)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gone  bigint;
+    total bigint := 0;
+BEGIN
+    PERFORM roneo_capture.require_party(id);
+    FOR segment IN 0 .. 2 LOOP
+        EXECUTE format('DELETE FROM %s WHERE xid = $1', roneo_capture.queue_name(id, segment)) USING transaction_id;
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        total := total + gone;
+    END LOOP;
+    RETURN total;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.forget(integer, xid8) IS
+    'Takes what one transaction changed out of the queue: no copy will get it. Returns the rows of the queue that went.';
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA roneo_capture FROM PUBLIC;
+RESET ROLE;
+COMMIT;

@@ -1,0 +1,255 @@
+-- How a replica that is fed from a capture turns an answer into steps.
+
+-- The last transaction of the batch is in it; what the position has seen stays seen.
+CREATE OR REPLACE FUNCTION roneo.cut_of(c roneo.capture_replica, answer jsonb)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN (answer #>> '{inside,pending,cut}')::numeric < (answer #>> '{inside,pending,last}')::numeric
+    THEN greatest((answer #>> '{inside,pending,cut}')::numeric + 1, pg_snapshot_xmax(c.position)::text::numeric)::text END;
+COMMENT ON FUNCTION roneo.cut_of(roneo.capture_replica, jsonb) IS
+    'The transaction of the source before which this batch ends; NULL: it takes all.';
+
+CREATE OR REPLACE FUNCTION roneo.snapshot_before(whole pg_snapshot, cut text)
+RETURNS pg_snapshot LANGUAGE sql IMMUTABLE
+RETURN (
+    SELECT CASE WHEN cut IS NULL OR cut::numeric >= pg_snapshot_xmax(whole)::text::numeric THEN whole
+                ELSE concat(least(pg_snapshot_xmin(whole)::text::numeric, cut::numeric), ':', cut, ':',
+                            (SELECT string_agg(x::text, ',' ORDER BY x) FROM pg_snapshot_xip(whole) AS x
+                             WHERE x::text::numeric < cut::numeric))::pg_snapshot END
+);
+COMMENT ON FUNCTION roneo.snapshot_before(pg_snapshot, text) IS
+    'A snapshot that sees what this one sees, but of transactions below cut only.';
+
+-- Without a trigger for TRUNCATE, as a new partition is, the file tells.
+CREATE OR REPLACE FUNCTION roneo.lost_file(c roneo.capture_replica, answer jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN EXISTS (
+    SELECT FROM jsonb_each(c.tables) AS k
+    WHERE NOT (k.value ->> 'sees_truncate')::boolean
+      AND answer #>> ARRAY['inside', 'capture', 'tables', k.key, 'file'] <> k.value ->> 'file');
+COMMENT ON FUNCTION roneo.lost_file(roneo.capture_replica, jsonb) IS
+    'Whether a table that could be truncated unseen is in another file.';
+
+-- Above about a quarter of the rows it is cheaper to read all of them; a batch_limit asks for small
+-- transactions all the same.
+CREATE OR REPLACE FUNCTION roneo.replay_mode(c roneo.capture_replica, answer jsonb)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE
+    WHEN c.position IS NULL THEN CASE WHEN c.is_fresh THEN 'load' ELSE 'compare' END
+    WHEN (answer #>> '{inside,pending,resyncs}')::bigint > 0 OR roneo.lost_file(c, answer) THEN 'compare'
+    WHEN (answer #>> '{inside,pending,truncates}')::bigint > 0 THEN 'truncated'
+    WHEN c.batch_limit IS NULL AND (answer #>> '{inside,pending,keys}')::numeric > 10000
+         AND (answer #>> '{inside,pending,keys}')::numeric > (answer #>> '{inside,capture,rows}')::numeric / 4
+         AND (answer #>> '{inside,capture,rows}')::numeric > 0 THEN 'compare'
+    WHEN (answer #>> '{inside,pending,keys}')::numeric > 0 OR cardinality(roneo.fresh_tables(c, answer)) > 0 THEN 'replay'
+    ELSE 'nothing' END;
+COMMENT ON FUNCTION roneo.replay_mode(roneo.capture_replica, jsonb) IS
+    'load: into the empty table; compare: read all rows, and bring the table in line; truncated: as compare, or as load where nobody references the table; replay: the rows that changed; nothing.';
+
+CREATE OR REPLACE FUNCTION roneo.position_reached(c roneo.capture_replica, answer jsonb)
+RETURNS pg_snapshot LANGUAGE sql IMMUTABLE
+RETURN roneo.snapshot_before((answer #>> '{inside,snapshot}')::pg_snapshot,
+                             CASE WHEN roneo.replay_mode(c, answer) = 'replay' THEN roneo.cut_of(c, answer) END);
+COMMENT ON FUNCTION roneo.position_reached(roneo.capture_replica, jsonb) IS 'The position once everything that was planned for an answer has been put.';
+
+CREATE OR REPLACE FUNCTION roneo.extra_column(name text, type text)
+RETURNS jsonb LANGUAGE sql IMMUTABLE
+RETURN jsonb_build_array(jsonb_build_object('name', name, 'type', type, 'type_bare', type, 'type_base', type,
+                                            'type_schema', 'pg_catalog', 'binary', true));
+COMMENT ON FUNCTION roneo.extra_column(text, text) IS 'A column that no table has, for what travels beside the rows.';
+
+CREATE OR REPLACE FUNCTION roneo.transfer_from(
+    r roneo.replica, purpose text, rows_of text, wanted jsonb, extra jsonb, into_schema name, into_name name, frozen boolean)
+RETURNS roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    step roneo.step;
+    here jsonb := (roneo.local_relation(r.dest) -> 'columns') || extra;
+BEGIN
+    SELECT t.* INTO step
+    FROM roneo.source AS s
+    CROSS JOIN LATERAL roneo.transfer_step(purpose, r.source_schema, r.source_table, wanted || extra, here, NULL,
+                                           into_schema, into_name, frozen, s.source_encoding) AS t
+    WHERE s.source_id = r.source_id;
+    SELECT format('SELECT %s FROM %s AS source', string_agg(format('%I::%s', p.name, p.cast_type), ', ' ORDER BY p.position), rows_of)
+    INTO step.statement
+    FROM roneo.pair_columns(wanted || extra, here) AS p;
+    RETURN step;
+END;
+$$;
+COMMENT ON FUNCTION roneo.transfer_from(roneo.replica, text, text, jsonb, jsonb, name, name, boolean) IS
+    'A step that brings rows of the source, from anything that can stand in a FROM clause, with columns beside those of the table.';
+
+CREATE OR REPLACE FUNCTION roneo.arrival_step(r roneo.replica, table_name text, columns name[], extra text)
+RETURNS roneo.step LANGUAGE sql IMMUTABLE
+RETURN roneo.dest_step(1, 'make a table for what arrives', format(
+    'DROP TABLE IF EXISTS pg_temp.%1$I; CREATE TEMPORARY TABLE %1$I ON COMMIT DROP AS SELECT %2$s%3$s FROM ONLY %4$I.%5$I WITH NO DATA',
+    table_name, roneo.column_list(columns), format(', %s', extra), r.dest_schema, r.dest_name));
+COMMENT ON FUNCTION roneo.arrival_step(roneo.replica, text, name[], text) IS
+    'A step that makes an empty temporary table with the columns that are copied, and more.';
+
+CREATE OR REPLACE FUNCTION roneo.replay_steps(r roneo.replica, c roneo.capture_replica, wanted jsonb, columns name[], answer jsonb)
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN NEXT roneo.arrival_step(r, roneo.staging_name(r), columns, 'false AS roneo_gone');
+    RETURN NEXT roneo.transfer_from(r, 'read what changed',
+        roneo.changed_rows(r, c, wanted, answer, roneo.cut_of(c, answer)),
+        wanted, roneo.extra_column('roneo_gone', 'boolean'), 'pg_temp', roneo.staging_name(r), false);
+    RETURN NEXT roneo.remove_gone_step(r, c, answer, format('pg_temp.%I AS arrived', roneo.staging_name(r)),
+        format('arrived.roneo_gone AND %s', roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived')));
+    RETURN NEXT roneo.counting_step(3, 'forget them', format('DELETE FROM pg_temp.%I WHERE roneo_gone', roneo.staging_name(r)), 'gone');
+    RETURN QUERY SELECT * FROM roneo.clash_steps(r, c, columns);
+    RETURN NEXT roneo.put_changed_step(r, c, columns, false);
+END;
+$$;
+COMMENT ON FUNCTION roneo.replay_steps(roneo.replica, roneo.capture_replica, jsonb, name[], jsonb) IS
+    'Steps that bring the rows whose keys are in the queue: delete or stamp what is gone, put what is there.';
+
+CREATE OR REPLACE FUNCTION roneo.compare_steps(r roneo.replica, c roneo.capture_replica, wanted jsonb, columns name[], answer jsonb)
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN NEXT roneo.arrival_step(r, roneo.staging_name(r), columns, NULL);
+    RETURN NEXT roneo.transfer_from(r, 'read all rows', roneo.source_rows(r), wanted, '[]', 'pg_temp', roneo.staging_name(r), false);
+    RETURN NEXT roneo.remove_gone_step(r, c, answer, NULL, format('NOT EXISTS (SELECT FROM pg_temp.%I AS arrived WHERE %s)',
+        roneo.staging_name(r), roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived')));
+    RETURN QUERY SELECT * FROM roneo.clash_steps(r, c, columns);
+    RETURN NEXT roneo.put_changed_step(r, c, columns, true);
+END;
+$$;
+COMMENT ON FUNCTION roneo.compare_steps(roneo.replica, roneo.capture_replica, jsonb, name[], jsonb) IS
+    'Steps that read the whole source and bring the table in line: rows that are the same stay untouched, and readers are not disturbed.';
+
+CREATE OR REPLACE FUNCTION roneo.load_steps(r roneo.replica, wanted jsonb, answer jsonb)
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    as_plain roneo.plain_replica := ROW(r.replica_id, '{}'::name[], NULL, false);
+    kind     "char" := (SELECT t.relkind FROM pg_class AS t WHERE t.oid = r.dest);
+BEGIN
+    RETURN QUERY SELECT * FROM roneo.clear_steps(r, as_plain, answer);
+    RETURN NEXT roneo.transfer_from(r, 'copy the rows', roneo.source_rows(r), wanted, '[]', r.dest_schema, r.dest_name,
+                                    answer ->> 'hand' = 'runner' AND kind = 'r');
+END;
+$$;
+COMMENT ON FUNCTION roneo.load_steps(roneo.replica, jsonb, jsonb) IS 'Steps that empty the table and load it.';
+
+CREATE OR REPLACE FUNCTION roneo.graves_steps(r roneo.replica, c roneo.capture_replica, wanted jsonb, answer jsonb)
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    kept    jsonb := (SELECT coalesce(jsonb_agg(w.col ORDER BY w.nr), '[]') FROM jsonb_array_elements(wanted) WITH ORDINALITY AS w (col, nr)
+                      WHERE answer #> '{inside,capture,image_columns}' ? (w.col ->> 'name'));
+    columns name[] := ARRAY(SELECT p.name FROM roneo.pair_columns(kept, roneo.local_relation(r.dest) -> 'columns') AS p ORDER BY p.position);
+BEGIN
+    IF c.deleted_column IS NULL OR c.position IS NULL OR coalesce((answer #>> '{inside,pending,deletes}')::bigint, 0) = 0 THEN
+        RETURN;
+    END IF;
+    RETURN NEXT roneo.arrival_step(r, roneo.graves_name(r), columns, 'NULL::timestamptz AS roneo_at');
+    RETURN NEXT roneo.graves_transfer(r, c, kept, answer);
+    RETURN QUERY SELECT * FROM roneo.bury_steps(r, c, columns);
+    RETURN NEXT roneo.dest_step(3, 'drop the table of deleted rows', format('DROP TABLE pg_temp.%I', roneo.graves_name(r)));
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION roneo.graves_transfer(r roneo.replica, c roneo.capture_replica, kept jsonb, answer jsonb)
+RETURNS roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    step roneo.step := roneo.transfer_from(r, 'read the last values of deleted rows',
+        roneo.deleted_rows(r, c, kept, answer, CASE WHEN roneo.replay_mode(c, answer) = 'replay' THEN roneo.cut_of(c, answer) END),
+        kept, roneo.extra_column('roneo_at', 'timestamp with time zone'), 'pg_temp', roneo.graves_name(r), false);
+BEGIN
+    step.counts := 'kept';
+    RETURN step;
+END;
+$$;
+COMMENT ON FUNCTION roneo.graves_transfer(roneo.replica, roneo.capture_replica, jsonb, jsonb) IS 'The step that brings the last images of deleted rows.';
+COMMENT ON FUNCTION roneo.graves_steps(roneo.replica, roneo.capture_replica, jsonb, jsonb) IS
+    'For logdel: steps that keep deleted rows with their last values; none where nothing was deleted.';
+
+-- What the source hears it gives away; so the position must be on disk here before.
+CREATE OR REPLACE FUNCTION roneo.durable_steps()
+RETURNS SETOF roneo.step LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT s.* FROM roneo.dest_step(1, 'have the commit wait for the disk',
+        'SELECT pg_catalog.set_config(''synchronous_commit'', ''on'', true)') AS s
+    WHERE current_setting('synchronous_commit') = 'off';
+END;
+COMMENT ON FUNCTION roneo.durable_steps() IS 'A step for servers with synchronous_commit off, whose crash would set the copy back behind what it confirmed.';
+
+CREATE OR REPLACE FUNCTION roneo.confirm_step(c roneo.capture_replica, answer jsonb)
+RETURNS roneo.step LANGUAGE sql STABLE
+RETURN ROW(5, 'after', 'tell the source how far the copy is',
+    format('SELECT %s', roneo.attend_query(c, roneo.position_reached(c, answer))), NULL, NULL, NULL, NULL, NULL, NULL, false)::roneo.step;
+COMMENT ON FUNCTION roneo.confirm_step(roneo.capture_replica, jsonb) IS
+    'A step for after the commit: what is here now, the source need not keep. If it is lost, the next refresh says it.';
+
+CREATE OR REPLACE FUNCTION roneo.plan_capture(r roneo.replica, c roneo.capture_replica, answer jsonb)
+RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wanted  jsonb := roneo.wanted_source_columns(r, answer);
+    columns name[] := ARRAY(SELECT p.name FROM roneo.pair_columns(wanted, roneo.local_relation(r.dest) -> 'columns') AS p ORDER BY p.position);
+    mode    text := roneo.replay_mode(c, answer);
+BEGIN
+    PERFORM roneo.require_same_source(r, answer);
+    PERFORM roneo.require_capture(r, c, answer);
+    PERFORM roneo.require_position(r, c, answer);
+    mode := CASE mode WHEN 'truncated' THEN CASE WHEN answer ->> 'hand' = 'runner' AND c.deleted_column IS NULL
+                                                      AND NOT roneo.is_referenced(r.dest) THEN 'load' ELSE 'compare' END
+                      WHEN 'load' THEN CASE WHEN roneo.is_referenced(r.dest) THEN 'compare' ELSE 'load' END
+                      ELSE mode END;
+    IF mode = 'nothing' THEN
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT * FROM roneo.durable_steps();
+    RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
+    RETURN QUERY SELECT * FROM roneo.graves_steps(r, c, wanted, answer);
+    IF mode = 'load' THEN
+        RETURN QUERY SELECT * FROM roneo.raw_bytes_step(answer);
+        RETURN QUERY SELECT * FROM roneo.load_steps(r, wanted, answer);
+        RETURN NEXT roneo.dest_step(4, 'gather statistics', format('ANALYZE %I.%I', r.dest_schema, r.dest_name));
+    ELSE
+        RETURN QUERY SELECT * FROM roneo.replay_steps(r, c, wanted, columns, answer) WHERE mode = 'replay';
+        RETURN QUERY SELECT * FROM roneo.compare_steps(r, c, wanted, columns, answer) WHERE mode = 'compare';
+        RETURN QUERY SELECT * FROM roneo.swallowed_steps(r, c.key_columns);
+        RETURN NEXT roneo.dest_step(5, 'drop the staging table', format('DROP TABLE pg_temp.%I', roneo.staging_name(r)));
+    END IF;
+    RETURN NEXT roneo.moved_step(r);
+    RETURN NEXT roneo.confirm_step(c, answer);
+END;
+$$;
+COMMENT ON FUNCTION roneo.plan_capture(roneo.replica, roneo.capture_replica, jsonb) IS
+    'Steps of a dml or logdel replica: nothing where nothing is pending; else the rows that changed; or all rows, where the copy is new, cannot be continued, or most of them changed.';
+
+CREATE OR REPLACE FUNCTION roneo.finish_capture(ended roneo.ended[])
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM unnest(ended) AS e WHERE roneo.outcome_of(e.result) = 'deferred') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO016',
+            MESSAGE = 'the table to be loaded is in use by other sessions',
+            HINT    = 'The next refresh tries again.';
+    END IF;
+    UPDATE roneo.capture_replica AS c SET
+        position   = roneo.position_reached(c, e.answer),
+        tables     = e.answer #> '{inside,capture,tables}',
+        written_by = pg_current_xact_id(),
+        is_fresh   = false
+    FROM unnest(ended) AS e
+    WHERE c.replica_id = e.replica_id
+      -- Nothing was pending: the position is as good as a newer one.
+      AND (roneo.outcome_of(e.result) <> 'unchanged' OR c.tables IS DISTINCT FROM e.answer #> '{inside,capture,tables}');
+END;
+$$;
+COMMENT ON FUNCTION roneo.finish_capture(roneo.ended[]) IS 'Stores the positions of dml and logdel replicas. Raises RO016 where the table could not be locked.';
