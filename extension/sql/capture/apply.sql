@@ -117,9 +117,9 @@ CREATE OR REPLACE FUNCTION roneo.remove_gone_step(r roneo.replica, c roneo.captu
 RETURNS roneo.step LANGUAGE sql IMMUTABLE
 RETURN CASE WHEN c.deleted_column IS NULL
     THEN roneo.counting_step(3, 'delete what is gone', format('DELETE FROM %I.%I AS kept%s WHERE %s',
-             r.dest_schema, r.dest_name, format(' USING %s', using_rows), gone), 'deleted')
+             r.dest_schema, r.dest_name, format(CASE WHEN using_rows IS NOT NULL THEN ' USING %s' END, using_rows), gone), 'deleted')
     ELSE roneo.counting_step(3, 'stamp what is gone', format('UPDATE %I.%I AS kept SET %I = %L::pg_catalog.timestamptz%s WHERE %s%s',
-             r.dest_schema, r.dest_name, c.deleted_column, answer #>> '{before,identity,clock}', format(' FROM %s', using_rows), gone,
+             r.dest_schema, r.dest_name, c.deleted_column, answer #>> '{before,identity,clock}', format(CASE WHEN using_rows IS NOT NULL THEN ' FROM %s' END, using_rows), gone,
              roneo.live_condition(c, 'kept')), 'deleted') END;
 COMMENT ON FUNCTION roneo.remove_gone_step(roneo.replica, roneo.capture_replica, jsonb, text, text) IS
     'A step that deletes rows, or for logdel stamps them with the time of the source.';

@@ -84,7 +84,7 @@ CREATE OR REPLACE FUNCTION roneo.arrival_step(r roneo.replica, table_name text, 
 RETURNS roneo.step LANGUAGE sql IMMUTABLE
 RETURN roneo.dest_step(1, 'make a table for what arrives', format(
     'DROP TABLE IF EXISTS pg_temp.%1$I; CREATE TEMPORARY TABLE %1$I ON COMMIT DROP AS SELECT %2$s%3$s FROM ONLY %4$I.%5$I WITH NO DATA',
-    table_name, roneo.column_list(columns), format(', %s', extra), r.dest_schema, r.dest_name));
+    table_name, roneo.column_list(columns), format(CASE WHEN extra IS NOT NULL THEN ', %s' END, extra), r.dest_schema, r.dest_name));
 COMMENT ON FUNCTION roneo.arrival_step(roneo.replica, text, name[], text) IS
     'A step that makes an empty temporary table with the columns that are copied, and more.';
 
