@@ -68,6 +68,7 @@ CREATE TABLE roneo.replica (
     last_message    text,
     failures        integer     NOT NULL DEFAULT 0,
     identity        jsonb,
+    refresh_group   text,
     CONSTRAINT replica_pkey PRIMARY KEY (replica_id),
     CONSTRAINT replica_dest_key UNIQUE (dest),
     CONSTRAINT replica_source_id_fkey FOREIGN KEY (source_id) REFERENCES roneo.source,
@@ -84,6 +85,8 @@ COMMENT ON COLUMN roneo.replica.identity IS 'Which cluster and table the last re
 COMMENT ON COLUMN roneo.replica.wanted_columns IS 'The columns asked for; NULL for all of them.';
 COMMENT ON COLUMN roneo.replica.filter IS 'A condition over the source''s columns, without the word WHERE.';
 COMMENT ON COLUMN roneo.replica.filter_path IS 'The search_path on the source that the filter is read under.';
+COMMENT ON COLUMN roneo.replica.refresh_group IS
+    'Replicas of one group are read in one snapshot of their source and written in one transaction here; NULL: by itself.';
 COMMENT ON COLUMN roneo.replica.refresh_every IS 'The promised age; NULL: refreshed only when told to.';
 COMMENT ON COLUMN roneo.replica.generation IS 'Counts the refreshes that ended, whatever their outcome.';
 COMMENT ON COLUMN roneo.replica.failures IS 'Failed refreshes in a row.';

@@ -71,40 +71,46 @@ END;
 COMMENT ON FUNCTION roneo.clash_steps(roneo.replica, roneo.capture_replica, name[]) IS
     'A step that makes room where two rows swap values of a unique index that is checked at once; none where foreign keys point here.';
 
-CREATE OR REPLACE FUNCTION roneo.put_changed_statement(r roneo.replica, c roneo.capture_replica, columns name[], only_differing boolean)
+CREATE OR REPLACE FUNCTION roneo.differs_condition(r roneo.replica, c roneo.capture_replica, columns name[])
+RETURNS text LANGUAGE sql STABLE
+RETURN format('NOT EXISTS (SELECT FROM %I.%I AS present WHERE %s%s AND %s OPERATOR(pg_catalog.*=) %s)',
+    r.dest_schema, r.dest_name, roneo.same_key(r.dest, c.key_columns, 'present', 'arrived'), roneo.live_condition(c, 'present'),
+    roneo.image_of(columns, 'present'), roneo.image_of(columns, 'arrived'));
+COMMENT ON FUNCTION roneo.differs_condition(roneo.replica, roneo.capture_replica, name[]) IS
+    'True for what arrived and is not there already just so: where most of it is, that is cheaper than to put it.';
+
+CREATE OR REPLACE FUNCTION roneo.put_changed_statement(r roneo.replica, c roneo.capture_replica, columns name[], wanted text)
 RETURNS text LANGUAGE sql STABLE
 RETURN format(E'INSERT INTO %1$I.%2$I AS kept (%3$s) OVERRIDING SYSTEM VALUE\n    SELECT %3$s FROM pg_temp.%4$I AS arrived%5$s\n    ON CONFLICT (%6$s)%7$s DO %8$s',
     r.dest_schema, r.dest_name, roneo.column_list(columns), roneo.staging_name(r),
-    format(CASE WHEN only_differing THEN E'\n    WHERE NOT EXISTS (SELECT FROM %I.%I AS present WHERE %s%s AND %s OPERATOR(pg_catalog.*=) %s)' END,
-           r.dest_schema, r.dest_name, roneo.same_key(r.dest, c.key_columns, 'present', 'arrived'), roneo.live_condition(c, 'present'),
-           roneo.image_of(columns, 'present'), roneo.image_of(columns, 'arrived')),
+    format(E'\n    WHERE %s', wanted),
     roneo.column_list(c.key_columns),
     format(CASE WHEN c.deleted_column IS NOT NULL THEN ' WHERE %I IS NULL' END, c.deleted_column),
     (SELECT CASE WHEN s.columns = '{}' THEN 'NOTHING' ELSE format('UPDATE SET %s WHERE %s OPERATOR(pg_catalog.*<>) %s',
          (SELECT string_agg(format('%1$I = excluded.%1$I', k), ', ') FROM unnest(s.columns) AS k),
          roneo.image_of(columns, 'kept'), roneo.image_of(columns, 'excluded')) END
      FROM (SELECT roneo.settable_columns(r.dest, columns) AS columns) AS s));
-COMMENT ON FUNCTION roneo.put_changed_statement(roneo.replica, roneo.capture_replica, name[], boolean) IS
-    'An INSERT of what arrived, by key. only_differing: most of it is there already, and is not to be touched.';
+COMMENT ON FUNCTION roneo.put_changed_statement(roneo.replica, roneo.capture_replica, name[], text) IS
+    'An INSERT of what arrived and is wanted, by key.';
 
 -- A row that was inserted has no xmax; a partitioned table does not show it.
-CREATE OR REPLACE FUNCTION roneo.put_changed_step(r roneo.replica, c roneo.capture_replica, columns name[], only_differing boolean)
+CREATE OR REPLACE FUNCTION roneo.put_changed_step(r roneo.replica, c roneo.capture_replica, columns name[], wanted text)
 RETURNS roneo.step LANGUAGE sql STABLE
 RETURN (
     SELECT ROW(4, 'dest', 'insert what is new, update what differs',
         CASE WHEN t.relkind = 'p' THEN format(
             E'WITH put AS (\n    %s\n    RETURNING true\n)\nSELECT pg_catalog.jsonb_build_object(''inserted'', least(n.missing, p.n), ''updated'', p.n - least(n.missing, p.n)) AS counts\n'
-            'FROM (SELECT pg_catalog.count(*) AS n FROM put) AS p, (SELECT pg_catalog.count(*) AS missing FROM pg_temp.%I AS arrived WHERE NOT EXISTS (SELECT FROM %I.%I AS kept WHERE %s%s)) AS n',
-            x.statement, roneo.staging_name(r), r.dest_schema, r.dest_name,
+            'FROM (SELECT pg_catalog.count(*) AS n FROM put) AS p, (SELECT pg_catalog.count(*) AS missing FROM pg_temp.%I AS arrived WHERE %s AND NOT EXISTS (SELECT FROM %I.%I AS kept WHERE %s%s)) AS n',
+            x.statement, roneo.staging_name(r), wanted, r.dest_schema, r.dest_name,
             roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived'), roneo.live_condition(c, 'kept'))
         ELSE format(
             E'WITH put AS (\n    %s\n    RETURNING (kept.xmax = 0) AS is_new\n)\nSELECT pg_catalog.jsonb_build_object(''inserted'', pg_catalog.count(*) FILTER (WHERE is_new),\n'
             '                                     ''updated'', pg_catalog.count(*) FILTER (WHERE NOT is_new)) AS counts FROM put', x.statement) END,
         NULL, NULL, NULL, NULL, NULL, 'put', false)::roneo.step
-    FROM pg_class AS t, (SELECT roneo.put_changed_statement(r, c, columns, only_differing) AS statement) AS x
+    FROM pg_class AS t, (SELECT roneo.put_changed_statement(r, c, columns, wanted) AS statement) AS x
     WHERE t.oid = r.dest
 );
-COMMENT ON FUNCTION roneo.put_changed_step(roneo.replica, roneo.capture_replica, name[], boolean) IS
+COMMENT ON FUNCTION roneo.put_changed_step(roneo.replica, roneo.capture_replica, name[], text) IS
     'The step that puts what arrived, and answers with how many rows it inserted and updated.';
 
 CREATE OR REPLACE FUNCTION roneo.counting_step(stage integer, purpose text, statement text, counts text)
@@ -112,11 +118,19 @@ RETURNS roneo.step LANGUAGE sql IMMUTABLE
 RETURN ROW(stage, 'dest', purpose, statement, NULL, NULL, NULL, NULL, NULL, counts, false)::roneo.step;
 COMMENT ON FUNCTION roneo.counting_step(integer, text, text, text) IS 'A step on the destination whose number of rows is counted as something.';
 
+-- A key of a parent that changed is there twice for a moment, so that its children can follow; for
+-- that unique values must be checked at the end.
+CREATE OR REPLACE FUNCTION roneo.removes_later(r roneo.replica, c roneo.capture_replica)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN roneo.is_referenced(r.dest) AND roneo.clashing_columns(r.dest, c.key_columns) = '{}';
+COMMENT ON FUNCTION roneo.removes_later(roneo.replica, roneo.capture_replica) IS
+    'Whether rows that are gone are removed after the others were put: foreign keys point at the table.';
+
 -- gone: a condition on the table kept for rows that the source has no more.
 CREATE OR REPLACE FUNCTION roneo.remove_gone_step(r roneo.replica, c roneo.capture_replica, answer jsonb, using_rows text, gone text)
-RETURNS roneo.step LANGUAGE sql IMMUTABLE
+RETURNS roneo.step LANGUAGE sql STABLE
 RETURN CASE WHEN c.deleted_column IS NULL
-    THEN roneo.counting_step(3, 'delete what is gone', format('DELETE FROM %I.%I AS kept%s WHERE %s',
+    THEN roneo.counting_step(CASE WHEN roneo.removes_later(r, c) THEN 5 ELSE 3 END, 'delete what is gone', format('DELETE FROM %I.%I AS kept%s WHERE %s',
              r.dest_schema, r.dest_name, format(CASE WHEN using_rows IS NOT NULL THEN ' USING %s' END, using_rows), gone), 'deleted')
     ELSE roneo.counting_step(3, 'stamp what is gone', format('UPDATE %I.%I AS kept SET %I = %L::pg_catalog.timestamptz%s WHERE %s%s',
              r.dest_schema, r.dest_name, c.deleted_column, answer #>> '{before,identity,clock}', format(CASE WHEN using_rows IS NOT NULL THEN ' FROM %s' END, using_rows), gone,

@@ -99,9 +99,9 @@ BEGIN
         wanted, roneo.extra_column('roneo_gone', 'boolean'), 'pg_temp', roneo.staging_name(r), false);
     RETURN NEXT roneo.remove_gone_step(r, c, answer, format('pg_temp.%I AS arrived', roneo.staging_name(r)),
         format('arrived.roneo_gone AND %s', roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived')));
-    RETURN NEXT roneo.counting_step(3, 'forget them', format('DELETE FROM pg_temp.%I WHERE roneo_gone', roneo.staging_name(r)), 'gone');
     RETURN QUERY SELECT * FROM roneo.clash_steps(r, c, columns);
-    RETURN NEXT roneo.put_changed_step(r, c, columns, false);
+    RETURN NEXT roneo.put_changed_step(r, c, columns, 'NOT arrived.roneo_gone');
+    RETURN NEXT roneo.counting_step(5, 'forget what is gone', format('DELETE FROM pg_temp.%I WHERE roneo_gone', roneo.staging_name(r)), 'gone');
 END;
 $$;
 COMMENT ON FUNCTION roneo.replay_steps(roneo.replica, roneo.capture_replica, jsonb, name[], jsonb) IS
@@ -117,7 +117,7 @@ BEGIN
     RETURN NEXT roneo.remove_gone_step(r, c, answer, NULL, format('NOT EXISTS (SELECT FROM pg_temp.%I AS arrived WHERE %s)',
         roneo.staging_name(r), roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived')));
     RETURN QUERY SELECT * FROM roneo.clash_steps(r, c, columns);
-    RETURN NEXT roneo.put_changed_step(r, c, columns, true);
+    RETURN NEXT roneo.put_changed_step(r, c, columns, roneo.differs_condition(r, c, columns));
 END;
 $$;
 COMMENT ON FUNCTION roneo.compare_steps(roneo.replica, roneo.capture_replica, jsonb, name[], jsonb) IS
@@ -203,6 +203,7 @@ BEGIN
     PERFORM roneo.require_same_source(r, answer);
     PERFORM roneo.require_capture(r, c, answer);
     PERFORM roneo.require_position(r, c, answer);
+    mode := CASE WHEN r.refresh_group IS NOT NULL AND mode IN ('load', 'truncated') THEN 'compare' ELSE mode END;
     mode := CASE mode WHEN 'truncated' THEN CASE WHEN answer ->> 'hand' = 'runner' AND c.deleted_column IS NULL
                                                       AND NOT roneo.is_referenced(r.dest) THEN 'load' ELSE 'compare' END
                       WHEN 'load' THEN CASE WHEN roneo.is_referenced(r.dest) THEN 'compare' ELSE 'load' END
@@ -211,6 +212,9 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY SELECT * FROM roneo.durable_steps();
+    IF r.refresh_group IS NOT NULL OR roneo.removes_later(r, c) THEN
+        RETURN NEXT roneo.dest_step(1, 'check constraints at the end', 'SET CONSTRAINTS ALL DEFERRED');
+    END IF;
     RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
     RETURN QUERY SELECT * FROM roneo.graves_steps(r, c, wanted, answer);
     IF mode = 'load' THEN
@@ -220,7 +224,8 @@ BEGIN
     ELSE
         RETURN QUERY SELECT * FROM roneo.replay_steps(r, c, wanted, columns, answer) WHERE mode = 'replay';
         RETURN QUERY SELECT * FROM roneo.compare_steps(r, c, wanted, columns, answer) WHERE mode = 'compare';
-        RETURN QUERY SELECT * FROM roneo.swallowed_steps(r, c.key_columns);
+        RETURN QUERY SELECT 5::smallint, s.kind, s.purpose, s.statement, s.into_table, s.into_list, s.into_types, s.copy_format, s.copy_freeze, s.counts, s.patient
+            FROM roneo.swallowed_steps(r, c.key_columns) AS s;
         RETURN NEXT roneo.dest_step(5, 'drop the staging table', format('DROP TABLE pg_temp.%I', roneo.staging_name(r)));
     END IF;
     RETURN NEXT roneo.moved_step(r);

@@ -80,6 +80,16 @@ $$;
 COMMENT ON FUNCTION roneo.require_replicas(regclass[]) IS
     'Raises RO001 for a table that is not a replica, and RO010 where the isolation level is not READ COMMITTED.';
 
+CREATE OR REPLACE FUNCTION roneo.with_group(dests regclass[])
+RETURNS regclass[] LANGUAGE sql STABLE
+RETURN ARRAY(
+    SELECT r.dest
+    FROM roneo.replica AS r
+    WHERE r.dest = ANY (dests)
+       OR (r.source_id, r.refresh_group) IN (SELECT k.source_id, k.refresh_group FROM roneo.replica AS k WHERE k.dest = ANY (dests))
+    ORDER BY r.replica_id);
+COMMENT ON FUNCTION roneo.with_group(regclass[]) IS 'Replicas, and with each all those of its refresh group.';
+
 CREATE OR REPLACE FUNCTION roneo.lock_replicas(dests regclass[])
 RETURNS integer[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -190,12 +200,14 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    locked integer[];
+    locked  integer[];
+    members regclass[];
 BEGIN
     PERFORM roneo.require_replicas(dests);
+    members := roneo.with_group(dests);
     -- Lock and read are two statements: a snapshot taken with the lock could show the position
     -- from before the refresh that has just let go of it.
-    locked := roneo.lock_replicas(dests);
+    locked := roneo.lock_replicas(members);
     PERFORM roneo.note_names(locked);
     RETURN QUERY
         SELECT r.replica_id, format('%I.%I', r.dest_schema, r.dest_name), s.source_name, r.method,
@@ -207,10 +219,10 @@ BEGIN
         JOIN roneo.source AS s ON s.source_id = r.source_id
         LEFT JOIN pg_class AS c ON c.oid = r.dest
         LEFT JOIN roneo.probes(locked) AS p ON p.replica_id = r.replica_id
-        WHERE r.dest = ANY (dests)
+        WHERE r.dest = ANY (members)
         ORDER BY r.replica_id;
     PERFORM roneo.pin_settings();
 END;
 $$;
 COMMENT ON FUNCTION roneo.begin_refresh(regclass[]) IS
-    'First phase: locks the replicas (state busy: another session has the lock), pins the settings of the transaction, and returns what to ask of their sources.';
+    'First phase: locks the replicas, and those of their refresh groups (state busy: another session has the lock), pins the settings of the transaction, and returns what to ask of their sources. What belongs to one group is asked in one transaction of the source.';

@@ -35,6 +35,11 @@ BEGIN ATOMIC
     LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.dest
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE roneo.due_at(r) <= clock_timestamp()
+      -- The others of its group come with it.
+      AND NOT EXISTS (
+          SELECT FROM roneo.replica AS k
+          WHERE (k.source_id, k.refresh_group) = (r.source_id, r.refresh_group)
+            AND (roneo.due_at(k), k.replica_id) < (roneo.due_at(r), r.replica_id))
       AND (source_names IS NULL OR s.source_name = ANY (source_names))
       AND (methods IS NULL OR r.method = ANY (methods))
     ORDER BY roneo.due_at(r), r.replica_id;

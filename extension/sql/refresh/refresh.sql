@@ -1,38 +1,54 @@
 -- A table that cannot be locked is judged by the plan: it knows what to say of one that is gone,
 -- and where it can be read all the same, its files are compared.
-CREATE OR REPLACE FUNCTION roneo.lock_over_link(link text, lock text)
+CREATE OR REPLACE FUNCTION roneo.lock_over_link(link text, locks text[])
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    lock text;
 BEGIN
-    PERFORM roneo.tell_link(link, lock);
-EXCEPTION WHEN undefined_table OR insufficient_privilege OR wrong_object_type THEN
-    PERFORM roneo.tell_link(link, 'ROLLBACK');
-    PERFORM roneo.tell_link(link, roneo.source_opening());
+    FOREACH lock IN ARRAY locks LOOP
+        BEGIN
+            PERFORM roneo.tell_link(link, lock);
+        EXCEPTION WHEN undefined_table OR insufficient_privilege OR wrong_object_type THEN
+            -- With it the locks before are gone.
+            PERFORM roneo.tell_link(link, 'ROLLBACK');
+            PERFORM roneo.tell_link(link, roneo.source_opening());
+            PERFORM roneo.lock_over_link(link, array_remove(locks, lock));
+            RETURN;
+        END;
+    END LOOP;
 END;
 $$;
-COMMENT ON FUNCTION roneo.lock_over_link(text, text) IS
-    'Locks the source before its snapshot is taken; opens the transaction anew where it cannot be locked.';
+COMMENT ON FUNCTION roneo.lock_over_link(text, text[]) IS
+    'Locks tables of the source before its snapshot is taken; opens the transaction anew where one cannot be locked.';
 
-CREATE OR REPLACE FUNCTION roneo.answer_over_link(id integer, asked roneo.probe, options jsonb, link text)
+CREATE OR REPLACE FUNCTION roneo.answers_over_link(begun jsonb, options jsonb, link text)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    before jsonb;
+    one     jsonb;
+    before  jsonb := '{}';
+    answers jsonb := '[]';
 BEGIN
-    before := roneo.ask_link(link, asked.before)::jsonb;
+    FOR one IN SELECT b FROM jsonb_array_elements(begun) AS b LOOP
+        before := before || jsonb_build_object(one ->> 'replica_id', roneo.ask_link(link, one ->> 'before')::jsonb);
+    END LOOP;
     PERFORM roneo.tell_link(link, roneo.source_opening());
-    IF asked.lock IS NOT NULL THEN
-        PERFORM roneo.lock_over_link(link, asked.lock);
-    END IF;
-    RETURN jsonb_build_array(jsonb_build_object(
-        'replica_id', id, 'hand', 'sql', 'options', options,
-        'before', before, 'inside', roneo.ask_link(link, asked.inside)::jsonb));
+    PERFORM roneo.lock_over_link(link, ARRAY(
+        SELECT b.one ->> 'lock' FROM jsonb_array_elements(begun) WITH ORDINALITY AS b (one, nr)
+        WHERE b.one ->> 'lock' IS NOT NULL ORDER BY b.nr));
+    FOR one IN SELECT b FROM jsonb_array_elements(begun) AS b LOOP
+        answers := answers || jsonb_build_object(
+            'replica_id', one -> 'replica_id', 'hand', 'sql', 'options', options,
+            'before', before -> (one ->> 'replica_id'), 'inside', roneo.ask_link(link, one ->> 'inside')::jsonb);
+    END LOOP;
+    RETURN answers;
 END;
 $$;
-COMMENT ON FUNCTION roneo.answer_over_link(integer, roneo.probe, jsonb, text) IS
-    'Second phase of the SQL hand: asks the source, and leaves its transaction open.';
+COMMENT ON FUNCTION roneo.answers_over_link(jsonb, jsonb, text) IS
+    'Second phase of the SQL hand: asks the source for all that begin_refresh returned, in one transaction, and leaves that open.';
 
 -- dblink hands over bytes as they are; those of a SQL_ASCII source nobody has checked.
 CREATE OR REPLACE FUNCTION roneo.require_known_encoding(answers jsonb)
@@ -53,7 +69,7 @@ $$;
 COMMENT ON FUNCTION roneo.require_known_encoding(jsonb) IS
     'Raises RO007 for a SQL_ASCII source, whose bytes dblink would store unchecked.';
 
-CREATE OR REPLACE FUNCTION roneo.run_steps(answers jsonb, link text, owner name)
+CREATE OR REPLACE FUNCTION roneo.run_steps(answers jsonb, link text, begun jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -65,26 +81,62 @@ DECLARE
     deferred boolean := false;
 BEGIN
     FOR planned IN
-        SELECT p.*, ROW(p.stage, p.kind, p.purpose, p.statement, p.into_table, p.into_list,
+        SELECT p.*, b.one ->> 'dest_owner' AS owner, ROW(p.stage, p.kind, p.purpose, p.statement, p.into_table, p.into_list,
                p.into_types, NULL, NULL, p.counts, p.patient)::roneo.step AS step
-        FROM roneo.plan_refresh(answers) AS p
-        ORDER BY p.number
+        FROM roneo.plan_refresh(answers) WITH ORDINALITY AS p
+        JOIN jsonb_array_elements(begun) AS b (one) ON (b.one ->> 'replica_id')::integer = p.replica_id
+        ORDER BY p.ordinality
     LOOP
         began := clock_timestamp();
         report := CASE WHEN deferred THEN '{"outcome": "skipped"}'
-                       ELSE roneo.run_step(planned.kind, planned.step, link, owner) END;
+                       ELSE roneo.run_step(planned.kind, planned.step, link, planned.owner) END;
         report := '{"outcome": "done"}'::jsonb || report || jsonb_build_object(
             'number', planned.number, 'stage', planned.stage, 'kind', planned.kind,
             'purpose', planned.purpose, 'counts', planned.counts,
             'seconds', round(extract(epoch FROM clock_timestamp() - began)::numeric, 3));
         deferred := deferred OR report ->> 'outcome' = 'deferred';
-        reports := reports || report;
+        reports := reports || (report || jsonb_build_object('replica_id', planned.replica_id));
     END LOOP;
     RETURN reports;
 END;
 $$;
-COMMENT ON FUNCTION roneo.run_steps(jsonb, text, name) IS
-    'Plans a refresh and executes its steps over dblink; returns the report of each. After a step that was deferred the rest is skipped.';
+COMMENT ON FUNCTION roneo.run_steps(jsonb, text, jsonb) IS
+    'Plans a refresh and executes its steps over dblink, each as the owner of its destination; returns the report of each. After a step that was deferred the rest is skipped.';
+
+CREATE OR REPLACE FUNCTION roneo.results_of(begun jsonb, reports jsonb, began timestamptz)
+RETURNS jsonb LANGUAGE sql VOLATILE
+RETURN (
+    SELECT jsonb_agg(jsonb_build_object(
+        'replica_id', b.one -> 'replica_id', 'started_at', began,
+        'seconds', extract(epoch FROM clock_timestamp() - began),
+        'planned', jsonb_array_length(s.steps), 'steps', s.steps))
+    FROM jsonb_array_elements(begun) AS b (one)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(jsonb_agg(r.step - 'replica_id' ORDER BY r.nr), '[]') AS steps
+        FROM jsonb_array_elements(reports) WITH ORDINALITY AS r (step, nr)
+        WHERE r.step -> 'replica_id' = b.one -> 'replica_id') AS s
+);
+COMMENT ON FUNCTION roneo.results_of(jsonb, jsonb, timestamptz) IS 'What finish_refresh is told of each replica.';
+
+CREATE OR REPLACE FUNCTION roneo.begin_over_link(dest regclass)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    begun jsonb := (SELECT jsonb_agg(to_jsonb(b) ORDER BY b.replica_id) FROM roneo.begin_refresh(ARRAY[dest]) AS b);
+    busy  text := (SELECT x.one ->> 'dest' FROM jsonb_array_elements(begun) AS x (one) WHERE x.one ->> 'state' = 'busy' LIMIT 1);
+BEGIN
+    IF busy IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO002',
+            MESSAGE = format('%s is being refreshed by another session', busy),
+            HINT    = 'There is nothing to do: that refresh brings it up to date.';
+    END IF;
+    RETURN begun;
+END;
+$$;
+COMMENT ON FUNCTION roneo.begin_over_link(regclass) IS
+    'First phase of the SQL hand: what begin_refresh returns for a replica and its group; raises RO002 where one of them is being refreshed.';
 
 CREATE OR REPLACE FUNCTION roneo.refresh_over_link(dest regclass, options jsonb)
 RETURNS bigint LANGUAGE plpgsql
@@ -92,38 +144,33 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     began   timestamptz := clock_timestamp();
-    begun   record;
+    begun   jsonb := roneo.begin_over_link(dest);
     link    text;
     answers jsonb;
     reports jsonb;
+    owner   name;
+    -- A snapshot whose view is built anew has another oid afterwards.
+    asked   integer := (SELECT r.replica_id FROM roneo.replica AS r WHERE r.dest = refresh_over_link.dest);
     ended   bigint;
 BEGIN
-    SELECT b.* INTO STRICT begun FROM roneo.begin_refresh(ARRAY[dest]) AS b;
-    IF begun.state = 'busy' THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'RO002',
-            MESSAGE = format('%s is being refreshed by another session', begun.dest),
-            HINT    = 'There is nothing to do: that refresh brings it up to date.';
-    END IF;
-    link := roneo.open_link(begun.source_name);
-    answers := roneo.answer_over_link(begun.replica_id,
-        ROW(begun.before, begun.lock, begun.inside)::roneo.probe, options, link);
+    link := roneo.open_link(begun #>> '{0,source_name}');
+    answers := roneo.answers_over_link(begun, options, link);
     PERFORM roneo.require_known_encoding(answers);
-    reports := roneo.run_steps(answers, link, begun.dest_owner);
+    reports := roneo.run_steps(answers, link, begun);
     -- What a deferred constraint has against the rows is to be recorded, and not to fail the COMMIT.
-    PERFORM roneo.run_as(begun.dest_owner, 'SET CONSTRAINTS ALL IMMEDIATE');
+    FOR owner IN SELECT DISTINCT b.one ->> 'dest_owner' FROM jsonb_array_elements(begun) AS b (one) LOOP
+        PERFORM roneo.run_as(owner, 'SET CONSTRAINTS ALL IMMEDIATE');
+    END LOOP;
     SELECT f.run_id INTO STRICT ended
-    FROM roneo.finish_refresh(answers, jsonb_build_array(jsonb_build_object(
-        'replica_id', begun.replica_id, 'started_at', began,
-        'seconds', extract(epoch FROM clock_timestamp() - began),
-        'planned', jsonb_array_length(reports), 'steps', reports))) AS f;
+    FROM roneo.finish_refresh(answers, roneo.results_of(begun, reports, began)) AS f
+    WHERE f.replica_id = asked;
     PERFORM roneo.tell_link(link, 'ROLLBACK');
     PERFORM roneo.close_link(link);
     RETURN ended;
 END;
 $$;
 COMMENT ON FUNCTION roneo.refresh_over_link(regclass, jsonb) IS
-    'All four phases of one refresh by the SQL hand; returns its run.';
+    'All four phases of one refresh by the SQL hand, of a replica with its group; returns its run.';
 
 CREATE OR REPLACE FUNCTION roneo.refresh_with(dest regclass, raise_errors boolean, options jsonb)
 RETURNS roneo.run LANGUAGE plpgsql
@@ -165,7 +212,7 @@ BEGIN
         IF raise_errors OR (code = '57014' AND context !~ 'on (unnamed )?dblink connection') THEN
             RAISE;
         END IF;
-        PERFORM roneo.record_failure(ARRAY[dest], code, message, nullif(detail, ''), nullif(hint, ''),
+        PERFORM roneo.record_failure(roneo.with_group(ARRAY[dest]), code, message, nullif(detail, ''), nullif(hint, ''),
             jsonb_build_object('hand', 'sql', 'seconds', extract(epoch FROM clock_timestamp() - began)));
     END;
     SELECT u.* INTO done
@@ -229,24 +276,17 @@ SET lock_timeout = 0
 SET idle_in_transaction_session_timeout = 0
 AS $$
 DECLARE
-    begun record;
+    begun jsonb;
     link  text;
 BEGIN
-    SELECT b.* INTO STRICT begun FROM roneo.begin_refresh(ARRAY[dest]) AS b;
-    IF begun.state = 'busy' THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'RO002',
-            MESSAGE = format('%s is being refreshed by another session', begun.dest),
-            HINT    = 'Ask again when that refresh has ended.';
-    END IF;
-    link := roneo.open_link(begun.source_name);
+    begun := roneo.begin_over_link(dest);
+    link := roneo.open_link(begun #>> '{0,source_name}');
     RETURN QUERY
         SELECT p.stage::smallint, p.kind, p.purpose, p.statement, p.into_table, p.into_list,
                p.into_types, NULL::text, NULL::boolean, p.counts, p.patient
-        FROM roneo.plan_refresh(roneo.answer_over_link(begun.replica_id,
-            ROW(begun.before, begun.lock, begun.inside)::roneo.probe,
-            jsonb_build_object('drop_dependents', drop_dependents, 'force', force, 'sweep', sweep), link)) AS p
-        ORDER BY p.number;
+        FROM roneo.plan_refresh(roneo.answers_over_link(begun,
+            jsonb_build_object('drop_dependents', drop_dependents, 'force', force, 'sweep', sweep), link)) WITH ORDINALITY AS p
+        ORDER BY p.ordinality;
     PERFORM roneo.close_link(link);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
     -- A dblink connection stays open after a rollback.
