@@ -1,6 +1,6 @@
 import Postgres
 
-/// The refresh of one replica, from its lock to its commit.
+/// The refresh of one replica, with its group where it has one, from its lock to its commit.
 ///
 /// It follows the protocol of the extension's phases and knows no method: what is to be done is
 /// text that the extension planned, and what a source answers is passed on unread.
@@ -9,9 +9,12 @@ final class RefreshJob {
     private let options: RefreshOptions
     private let worker: Worker
     private var report: ReplicaReport
+    /// What became of the others of its group.
+    private var others: [ReplicaReport] = []
     private var during = "beginning"
-    /// The run of the present round, once its start is recorded.
-    private var runId: Int64?
+    private var members: [RefreshRound.Member] = []
+    /// The runs of the present round by replica, once their start is recorded.
+    private var runIds: [Int: Int64] = [:]
     private let began = ContinuousClock.now
     /// Set where the destination cannot be reached any more, and no other job need try.
     private(set) var destinationLost: RunError?
@@ -28,7 +31,8 @@ final class RefreshJob {
         report = ReplicaReport(dest: dest, outcome: .failed)
     }
 
-    func callAsFunction() -> ReplicaReport {
+    /// - Returns: the report of the replica, and those of the others of its group.
+    func callAsFunction() -> [ReplicaReport] {
         let observer = worker.context.observer
         observer.began(dest)
         for attempt in 1...Self.attempts where attempt == 1 || isWorthAnotherTry() {
@@ -42,7 +46,7 @@ final class RefreshJob {
         }
         report.duration = ContinuousClock.now - began
         observer.ended(dest, report)
-        return report
+        return [report] + others
     }
 
     /// After a pause, in which the other transaction may come to its end.
@@ -75,15 +79,18 @@ final class RefreshJob {
     /// One round of the four phases; true when the extension wants another one.
     private func round() throws -> Bool {
         let began = ContinuousClock.now
-        runId = nil
+        runIds = [:]
+        members = []
         var round = RefreshRound(dest, options: options, worker: worker)
         defer { worker.rollBack() }
 
         during = "locking the replica"
+        defer { members = round.members }
         try round.begin()
+        members = round.members
         report.dest = round.dest
         report.source = round.sourceName
-        report.method = round.method
+        report.method = round.asked?.method
 
         during = "asking the source"
         try round.probe()
@@ -93,24 +100,52 @@ final class RefreshJob {
         var results: [StepResult] = []
         if !steps.isEmpty {
             during = "recording the start"
-            runId = try worker.context.journal.recordStart(round.dest)
-            report.runId = runId
+            for member in round.members {
+                runIds[member.replicaId] = try worker.context.journal.recordStart(member.dest)
+            }
+            report.runId = round.asked.flatMap { runIds[$0.replicaId] }
             results = try execute(steps, of: &round)
         }
 
         during = "finishing"
         let ended = try round.finish(
-            RoundResult(
-                replicaId: round.replicaId, runId: runId, startedAt: round.startedAt,
-                duration: ContinuousClock.now - began, planned: steps.count, steps: results,
-                runner: worker.context.runner, backend: round.backend))
+            round.members.map { member in
+                let own = results.filter { $0.step.replicaId == member.replicaId }
+                return RoundResult(
+                    replicaId: member.replicaId, runId: runIds[member.replicaId],
+                    startedAt: round.startedAt, duration: ContinuousClock.now - began,
+                    planned: own.count, steps: own, runner: worker.context.runner,
+                    backend: round.backend)
+            })
         during = "committing"
         try round.commit(steps.filter { $0.kind == .after })
-        report.runId = ended.runId ?? runId
-        report.outcome = ended.outcome
-        report.message = ended.message
-        report.warning = ended.warning
-        return ended.again
+        tell(ended, results, of: round)
+        return ended.contains(where: \.again)
+    }
+
+    /// Makes reports of what the extension said at the end.
+    private func tell(
+        _ ended: [RefreshRound.Ended], _ results: [StepResult], of round: RefreshRound
+    ) {
+        others = []
+        for (member, end) in round.members.compactMap({ member in
+            ended.first { $0.replicaId == member.replicaId }.map { (member, $0) }
+        }) {
+            let isAsked = member.dest == round.dest
+            var told = isAsked ? report : ReplicaReport(dest: member.dest, outcome: end.outcome)
+            told.source = round.sourceName
+            told.method = member.method
+            told.runId = end.runId ?? runIds[member.replicaId]
+            told.outcome = end.outcome
+            told.message = end.message
+            told.warning = end.warning
+            if round.members.count > 1 {
+                let own = results.filter { $0.step.replicaId == member.replicaId }
+                told.rows = own.reduce(0) { $0 + ($1.sent ?? 0) }
+                told.bytes = own.reduce(0) { $0 + ($1.bytes ?? 0) }
+            }
+            if isAsked { report = told } else { others.append(told) }
+        }
     }
 
     /// All steps in their order, as the destination's owner.
@@ -125,9 +160,11 @@ final class RefreshJob {
                 results.append(StepResult(step, .skipped))
                 continue
             }
-            during = "step \(step.number) of \(steps.count): \(step.purpose)"
+            // Each replica of a group counts its own.
+            let number = results.count + 1
+            during = "step \(number) of \(steps.count): \(step.purpose)"
             worker.context.observer.beganStep(
-                dest, number: step.number, of: steps.count, purpose: step.purpose)
+                dest, number: number, of: steps.count, purpose: step.purpose)
             let (rows, bytes) = (report.rows, report.bytes)
             let result = try round.execute(step) { [dest, observer = worker.context.observer] in
                 observer.moved(dest, rows: rows + $0, bytes: bytes + $1)
@@ -157,6 +194,20 @@ final class RefreshJob {
             during: failure.during)
     }
 
+    /// For each of a group; what it makes of the replica that was asked for.
+    private func recordFailure(_ failure: Failure) -> String? {
+        var outcome: String?
+        let duration = ContinuousClock.now - began
+        for member in members where member.dest != report.dest {
+            _ = try? worker.context.journal.recordFailure(
+                member.dest, failure, runId: runIds[member.replicaId], duration: duration)
+        }
+        let runId = members.first { $0.dest == report.dest }.flatMap { runIds[$0.replicaId] }
+        outcome = try? worker.context.journal.recordFailure(
+            report.dest, failure, runId: runId, duration: duration)
+        return outcome
+    }
+
     /// Tells the destination's history, and settles what the failure makes of the report.
     private func record(_ failure: Failure) {
         report.failure = failure
@@ -165,8 +216,14 @@ final class RefreshJob {
         // Who holds the lock records what comes of it.
         guard failure.sqlState != SQLState.beingRefreshed else { return }
         // A history that cannot be written is no second failure: the report tells of the first.
-        let outcome = try? worker.context.journal.recordFailure(
-            report.dest, failure, runId: runId, duration: ContinuousClock.now - began)
+        let outcome = recordFailure(failure)
+        others = members.filter { $0.dest != report.dest }.map { member in
+            var other = report
+            other.dest = member.dest
+            other.method = member.method
+            other.runId = runIds[member.replicaId]
+            return other
+        }
         switch outcome.flatMap({ ReplicaReport.Outcome(rawValue: $0) }) {
         case .deferred where report.outcome == .failed:
             report.outcome = .deferred

@@ -1,11 +1,15 @@
 import Postgres
 
 /// One round of a refresh: the four phases, each a call of the extension, on two connections.
+///
+/// Of a replica that belongs to a refresh group, the whole group: it is read in one transaction of
+/// the source and written in one of the destination.
 struct RefreshRound {
+    /// What was asked for.
     private(set) var dest: String
-    private(set) var replicaId = 0
+    /// The replica that was asked for, and the others of its group.
+    private(set) var members: [Member] = []
     private(set) var sourceName = ""
-    private(set) var method = ""
     private(set) var backend: Int32 = 0
     /// By the destination's clock, which also says what is due.
     private(set) var startedAt = ""
@@ -17,21 +21,29 @@ struct RefreshRound {
     private var owner = ""
     /// The role setting to return to, once another one has been taken.
     private var ownRole: String?
-    private var questions = Questions()
-    private var answer: RoundAnswer!
+    private var answers: [RoundAnswer] = []
     private var lockTimeout = "0"
     private var lockAttempts = 1
 
-    /// What the source is asked, in this order.
-    private struct Questions {
-        var before: String?
-        var opening: String?
-        var lock: String?
-        var inside: String?
+    /// A replica of the round.
+    struct Member {
+        let dest: String
+        let replicaId: Int
+        let method: String
+        fileprivate let questions: Questions
     }
 
-    /// What became of the round.
+    /// What the source is asked, in this order.
+    fileprivate struct Questions {
+        let before: String?
+        let opening: String?
+        let lock: String?
+        let inside: String?
+    }
+
+    /// What became of a replica in the round.
     struct Ended {
+        let replicaId: Int
         let runId: Int64?
         let outcome: ReplicaReport.Outcome
         let again: Bool
@@ -39,20 +51,24 @@ struct RefreshRound {
         let warning: String?
     }
 
+    /// The replica that was asked for.
+    var asked: Member? { members.first { $0.dest == dest } ?? members.first }
+
     init(_ dest: String, options: RefreshOptions, worker: Worker) {
         self.dest = dest
         self.options = options
         self.worker = worker
     }
 
-    /// Phase one: locks the replica, and hears what to ask its source.
+    /// Phase one: locks the replicas, and hears what to ask their source.
     mutating func begin() throws {
         destination = try worker.destination(for: dest)
         backend = destination.backendPID
         try destination.execute("BEGIN")
         let begun = try destination.execute(
             """
-            SELECT b.*, \
+            SELECT b.*, b.replica_id = (SELECT r.replica_id FROM roneo.replica AS r \
+            WHERE r.dest = roneo.dest_of(\(dest))) AS asked, \
             to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS now \
             FROM roneo.begin_refresh(ARRAY[roneo.dest_of(\(dest))]) AS b
             """)
@@ -60,20 +76,27 @@ struct RefreshRound {
             throw Failure(
                 sqlState: SQLState.notAReplica, message: "table \(dest) is not a replica")
         }
-        dest = begun[0, "dest"] ?? dest
-        replicaId = begun[0, "replica_id"].flatMap { Int($0) } ?? 0
+        for row in 0..<begun.count {
+            if begun[row, "asked"] == "t" { dest = begun[row, "dest"] ?? dest }
+        }
         sourceName = begun[0, "source_name"] ?? ""
-        method = begun[0, "method"] ?? ""
-        guard begun[0, "state"] == "ready" else {
+        members = (0..<begun.count).map { row in
+            Member(
+                dest: begun[row, "dest"] ?? "",
+                replicaId: begun[row, "replica_id"].flatMap { Int($0) } ?? 0,
+                method: begun[row, "method"] ?? "",
+                questions: Questions(
+                    before: begun[row, "before"], opening: begun[row, "opening"],
+                    lock: begun[row, "lock"], inside: begun[row, "inside"]))
+        }
+        if let busy = (0..<begun.count).first(where: { begun[$0, "state"] != "ready" }) {
             throw Failure(
                 sqlState: SQLState.beingRefreshed,
-                message: "\(dest) is being refreshed by another session")
+                message: "\(begun[busy, "dest"] ?? dest) is being refreshed by another session")
         }
         startedAt = begun[0, "now"] ?? ""
+        // Those of a group have one owner.
         owner = begun[0, "dest_owner"] ?? ""
-        questions = Questions(
-            before: begun[0, "before"], opening: begun[0, "opening"], lock: begun[0, "lock"],
-            inside: begun[0, "inside"])
         lockTimeout = begun[0, "lock_timeout_ms"] ?? "0"
         lockAttempts = begun[0, "lock_attempts"].flatMap { Int($0) } ?? 1
     }
@@ -82,18 +105,22 @@ struct RefreshRound {
     /// open until the rows are read.
     mutating func probe() throws {
         source = try worker.source(named: sourceName, for: dest, mappings: destination)
-        let before = try ask(questions.before)
-        try ask(questions.opening)
-        try lockSource()
-        let inside = try ask(questions.inside)
-        answer = RoundAnswer(
-            replicaId: replicaId, options: options, before: before, inside: inside)
+        let before = try members.map { try ask($0.questions.before) }
+        try ask(members.first?.questions.opening)
+        try lockSource(members.compactMap(\.questions.lock))
+        answers = try zip(members, before).map { member, before in
+            RoundAnswer(
+                replicaId: member.replicaId, options: options, before: before,
+                inside: try ask(member.questions.inside))
+        }
     }
+
+    private var answersJSON: String { JSON.array(answers.map(\.json)).description }
 
     /// Phase three: the steps, in order. None: there is nothing to do.
     func plan() throws -> [Step] {
         let rows = try destination.execute(
-            "SELECT * FROM roneo.plan_refresh(\(JSON.array([answer.json]).description)::jsonb)")
+            "SELECT * FROM roneo.plan_refresh(\(answersJSON)::jsonb)")
         return try (0..<rows.count).map { try Step(rows, row: $0) }
     }
 
@@ -138,23 +165,27 @@ struct RefreshRound {
     }
 
     /// Phase four: the accounting, and what the extension makes of it.
-    func finish(_ result: RoundResult) throws -> Ended {
+    func finish(_ results: [RoundResult]) throws -> [Ended] {
         let rows = try destination.execute(
             """
-            SELECT * FROM roneo.finish_refresh(\(JSON.array([answer.json]).description)::jsonb, \
-            \(JSON.array([result.json]).description)::jsonb)
+            SELECT * FROM roneo.finish_refresh(\(answersJSON)::jsonb, \
+            \(JSON.array(results.map(\.json)).description)::jsonb)
             """)
-        guard let name = rows.isEmpty ? nil : rows[0, "outcome"],
-            let outcome = ReplicaReport.Outcome(rawValue: name)
-        else {
+        let ended = (0..<rows.count).compactMap { row in
+            rows[row, "outcome"].flatMap { ReplicaReport.Outcome(rawValue: $0) }.map { outcome in
+                Ended(
+                    replicaId: rows[row, "replica_id"].flatMap { Int($0) } ?? 0,
+                    runId: rows[row, "run_id"].flatMap { Int64($0) }, outcome: outcome,
+                    again: rows[row, "again"] == "t", message: rows[row, "message"],
+                    warning: rows[row, "warning"])
+            }
+        }
+        guard ended.count == members.count else {
             throw Failure(
                 sqlState: SQLState.versionMismatch,
                 message: "this program does not know how the refresh of \(dest) ended")
         }
-        return Ended(
-            runId: rows[0, "run_id"].flatMap { Int64($0) }, outcome: outcome,
-            again: rows[0, "again"] == "t", message: rows[0, "message"],
-            warning: rows[0, "warning"])
+        return ended
     }
 
     /// Makes it so, then does on the source what may only be done once it is so.
@@ -196,17 +227,23 @@ struct RefreshRound {
 
     /// A table that cannot be locked is judged by the plan: it knows what to say of one that is
     /// gone, and where it can be read all the same, its files are compared.
-    private func lockSource() throws {
-        do {
-            try ask(questions.lock)
-        } catch let error as PostgresError {
-            let wrongObjectType = "42809"
-            let reasons = [
-                SQLState.undefinedTable, SQLState.insufficientPrivilege, wrongObjectType,
-            ]
-            guard reasons.contains(error.code) else { throw error }
-            source.rollback()
-            try ask(questions.opening)
+    private func lockSource(_ locks: [String]) throws {
+        for (index, lock) in locks.enumerated() {
+            do {
+                try ask(lock)
+            } catch let error as PostgresError {
+                let wrongObjectType = "42809"
+                let reasons = [
+                    SQLState.undefinedTable, SQLState.insufficientPrivilege, wrongObjectType,
+                ]
+                guard reasons.contains(error.code) else { throw error }
+                // With it the locks before are gone.
+                source.rollback()
+                try ask(members.first?.questions.opening)
+                var others = locks
+                others.remove(at: index)
+                return try lockSource(others)
+            }
         }
     }
 

@@ -114,7 +114,7 @@ public struct RefreshRun: Sendable {
         while let entry = board.next() {
             let job = RefreshJob(entry.dest, options: options, worker: worker)
             defer { board.ended(entry) }
-            board.add(job())
+            for report in job() { board.add(report) }
             if let error = job.destinationLost { throw error }
         }
     }

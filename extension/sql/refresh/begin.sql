@@ -90,6 +90,26 @@ RETURN ARRAY(
     ORDER BY r.replica_id);
 COMMENT ON FUNCTION roneo.with_group(regclass[]) IS 'Replicas, and with each all those of its refresh group.';
 
+-- In one transaction deferred triggers of all of them fire as one role.
+CREATE OR REPLACE FUNCTION roneo.require_one_owner(members regclass[])
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    owners text := (SELECT string_agg(DISTINCT quote_ident(pg_get_userbyid(c.relowner)), ', ') FROM pg_class AS c WHERE c.oid = ANY (members)
+                    HAVING count(DISTINCT c.relowner) > 1);
+BEGIN
+    IF owners IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO007',
+            MESSAGE = format('the tables of a refresh group have several owners: %s', owners),
+            DETAIL  = 'They are written in one transaction, as their owner.',
+            HINT    = 'ALTER TABLE … OWNER TO, or take one out: roneo.set_refresh_group(dest, NULL).';
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.require_one_owner(regclass[]) IS 'Raises RO007 where the tables of a refresh group do not belong to one role.';
+
 CREATE OR REPLACE FUNCTION roneo.lock_replicas(dests regclass[])
 RETURNS integer[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -205,6 +225,7 @@ DECLARE
 BEGIN
     PERFORM roneo.require_replicas(dests);
     members := roneo.with_group(dests);
+    PERFORM roneo.require_one_owner(members);
     -- Lock and read are two statements: a snapshot taken with the lock could show the position
     -- from before the refresh that has just let go of it.
     locked := roneo.lock_replicas(members);

@@ -26,6 +26,8 @@ BEGIN
         PERFORM roneo.bad_argument(format('%s cannot be part of a group: %s', dest, problem),
             'A group is for replicas of one source with a key: dml, logdel, updater, inserter.');
     END IF;
+    PERFORM roneo.require_one_owner(ARRAY(
+        SELECT k.dest FROM roneo.replica AS k WHERE k.refresh_group = set_refresh_group.refresh_group OR k.dest = set_refresh_group.dest));
     UPDATE roneo.replica AS k SET refresh_group = set_refresh_group.refresh_group WHERE k.replica_id = r.replica_id;
 END;
 $$;
