@@ -13,7 +13,12 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 DO $do$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'roneo_capture') THEN
-        CREATE ROLE roneo_capture NOLOGIN;
+        -- Another database of this cluster may be prepared at this moment.
+        BEGIN
+            CREATE ROLE roneo_capture NOLOGIN;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
     END IF;
     IF NOT pg_catalog.pg_has_role(current_user, 'roneo_capture', 'USAGE') THEN
         EXECUTE pg_catalog.format('GRANT roneo_capture TO %I', current_user);
@@ -764,6 +769,16 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo_capture.resume(integer) IS 'Ends a pause; the next refresh of each copy makes it anew.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.set_limit(id integer, bytes bigint)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM roneo_capture.require_party(id);
+    UPDATE roneo_capture.capture AS k SET queue_limit = bytes WHERE k.capture_id = id;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.set_limit(integer, bigint) IS 'How many bytes the queue of a capture may take.';
 
 CREATE OR REPLACE FUNCTION roneo_capture.mark(id integer)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -164,6 +164,28 @@ $$;
 COMMENT ON FUNCTION roneo.resume_capture(regclass) IS
     'Ends a pause: changes are recorded again, and the next refresh of every copy compares the whole table.';
 
+CREATE OR REPLACE FUNCTION roneo.set_queue_limit(dest regclass, queue_limit text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    bytes bigint;
+BEGIN
+    BEGIN
+        bytes := pg_size_bytes(queue_limit);
+    EXCEPTION WHEN data_exception THEN
+        -- Reported below.
+        NULL;
+    END;
+    IF coalesce(bytes, 0) <= 0 THEN
+        PERFORM roneo.bad_argument(format('queue_limit is %L', queue_limit), 'Give a size such as ''10 GB''.');
+    END IF;
+    PERFORM roneo.tell_source(dest, format('SELECT roneo_capture.set_limit(%s, %s)', (roneo.require_captured(dest)).capture_id, bytes));
+END;
+$$;
+COMMENT ON FUNCTION roneo.set_queue_limit(regclass, text) IS
+    'How large the queue of a captured table may grow on the source, with its unit, before nothing is recorded any more and the copies are compared whole: 10 GB unless it is set.';
+
 CREATE OR REPLACE FUNCTION roneo.pending_transactions(dest regclass)
 RETURNS TABLE (transaction_id xid8, changed_keys bigint, truncated boolean) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp

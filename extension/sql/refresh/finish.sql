@@ -311,6 +311,13 @@ RETURN CASE WHEN sqlstate_code IN ('55P03', 'RO002', 'RO013', 'RO016', 'RO020', 
 COMMENT ON FUNCTION roneo.failure_outcome(text) IS
     'deferred where another attempt is all that is needed, else failed.';
 
+CREATE OR REPLACE FUNCTION roneo.failure_hint(r roneo.replica, sqlstate_code text, message text)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE WHEN sqlstate_code IN ('3F000', '42P01', '42883', '42501') AND message ~ 'roneo_capture|queue_[0-9]+_[0-2]' THEN format(
+    'The source has lost what captures its changes, or this role may not use it any more: SELECT roneo.resync(%L) makes it again; roneo.capture_script prints it.',
+    format('%I.%I', r.dest_schema, r.dest_name)) END;
+COMMENT ON FUNCTION roneo.failure_hint(roneo.replica, text, text) IS 'What helps against an error of the source that PostgreSQL knows no hint for.';
+
 CREATE OR REPLACE FUNCTION roneo.record_failure(
     dests regclass[], sqlstate_code text, message text, detail text, hint text, facts jsonb)
 RETURNS text LANGUAGE plpgsql
@@ -336,7 +343,8 @@ BEGIN
             outcome = failure, ended_at = clock_timestamp(),
             seconds = round((facts ->> 'seconds')::numeric, 3), sqlstate = sqlstate_code,
             message = concat_ws(': ', facts ->> 'step', record_failure.message),
-            detail  = record_failure.detail, hint = record_failure.hint
+            detail  = record_failure.detail,
+            hint    = coalesce(record_failure.hint, roneo.failure_hint(r, sqlstate_code, record_failure.message))
         WHERE u.run_id = ended;
         -- A row that another session is writing belongs to a refresh that is newer than this one.
         UPDATE roneo.replica SET
