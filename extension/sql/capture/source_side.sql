@@ -127,8 +127,8 @@ DECLARE
 BEGIN
     PERFORM roneo.require_key(description, wanted);
     RETURN concat_ws(E'\n\n',
-        format('-- Captures the changes of %I.%I for roneo. To be run on the source, with psql, by a superuser;'
-               E'\n-- or by the owner of the table, if that role may CREATE ROLE and CREATE in the database.',
+        format(E'-- Captures the changes of %I.%I for roneo. To be run on the source, with psql, by a superuser;\n'
+               '-- or by the owner of the table, if that role may CREATE ROLE and CREATE in the database.',
                description #>> '{relation,schema}', description #>> '{relation,name}'),
         roneo.capture_setup(),
         format('SELECT roneo_capture.allow(%L);', description ->> 'role'),
