@@ -63,10 +63,25 @@ RETURN format(CASE WHEN r.filter IS NULL THEN '%1$I.%2$I' ELSE E'(SELECT * FROM 
               r.source_schema, r.source_table, r.filter);
 COMMENT ON FUNCTION roneo.source_rows(roneo.replica) IS 'The rows of the source that are copied, for a FROM clause.';
 
+-- A batch reads rows as they are now, and so finds rows gone that only a later one buries with their
+-- last values: until then they stay.
+CREATE OR REPLACE FUNCTION roneo.buried_later(c roneo.capture_replica, answer jsonb, cut text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN c.deleted_column IS NOT NULL AND cut IS NOT NULL THEN (
+    SELECT format(E'\nLEFT JOIN (SELECT DISTINCT %s FROM (\n    %s) AS d) AS later ON %s', k.names,
+                  roneo.queue_query(c, k.names, NULL, format('q.op OPERATOR(pg_catalog.=) ''d'' AND q.xid OPERATOR(pg_catalog.>=) %L::pg_catalog.xid8', cut)),
+                  k.matched)
+    FROM (SELECT string_agg(format('k%s', n.nr), ', ' ORDER BY n.nr) AS names,
+                 string_agg(format('later.k%1$s %2$s k.k%1$s', n.nr, answer #>> ARRAY['inside', 'capture', 'equality', (n.nr - 1)::text]),
+                            ' AND ' ORDER BY n.nr) AS matched
+          FROM unnest(c.key_columns) WITH ORDINALITY AS n (name, nr)) AS k) END;
+COMMENT ON FUNCTION roneo.buried_later(roneo.capture_replica, jsonb, text) IS
+    'For a batch of logdel: a join with the keys whose rows are deleted by transactions behind it; else NULL.';
+
 -- No match: the row is gone, or has left the filter.
 CREATE OR REPLACE FUNCTION roneo.changed_rows(r roneo.replica, c roneo.capture_replica, wanted jsonb, answer jsonb, cut text)
 RETURNS text LANGUAGE sql STABLE
-RETURN format(E'(SELECT %s, t.%I IS NULL AS roneo_gone\nFROM (%s) AS k\nLEFT JOIN %s AS t ON %s)',
+RETURN format(E'(SELECT %1$s, t.%2$I IS NULL AS roneo_gone\nFROM (%3$s) AS k\nLEFT JOIN %4$s AS t ON %5$s%6$s%7$s)',
     (SELECT string_agg(CASE WHEN n.nr IS NULL THEN format('t.%I', w.col ->> 'name')
                             ELSE format('coalesce(t.%1$I, k.k%2$s) AS %1$I', w.col ->> 'name', n.nr) END, ', ' ORDER BY w.place)
      FROM jsonb_array_elements(wanted) WITH ORDINALITY AS w (col, place)
@@ -75,7 +90,9 @@ RETURN format(E'(SELECT %s, t.%I IS NULL AS roneo_gone\nFROM (%s) AS k\nLEFT JOI
     roneo.keys_query(r, c, answer, cut),
     roneo.source_rows(r),
     (SELECT string_agg(format('t.%I %s k.k%s', n.name, answer #>> ARRAY['inside', 'capture', 'equality', (n.nr - 1)::text], n.nr), ' AND ' ORDER BY n.nr)
-     FROM unnest(c.key_columns) WITH ORDINALITY AS n (name, nr)));
+     FROM unnest(c.key_columns) WITH ORDINALITY AS n (name, nr)),
+    roneo.buried_later(c, answer, cut),
+    format(CASE WHEN roneo.buried_later(c, answer, cut) IS NOT NULL THEN E'\nWHERE t.%I IS NOT NULL OR later.k1 IS NULL' END, c.key_columns[1]));
 COMMENT ON FUNCTION roneo.changed_rows(roneo.replica, roneo.capture_replica, jsonb, jsonb, text) IS
     'SQL for the keys that changed, each with its row as it is now, or with roneo_gone.';
 
@@ -91,7 +108,23 @@ RETURN format(E'(SELECT %s FROM (\n    %s) AS old%s)',
 COMMENT ON FUNCTION roneo.deleted_rows(roneo.replica, roneo.capture_replica, jsonb, jsonb, text) IS
     'SQL for the last images of rows that were deleted since the position.';
 
-CREATE OR REPLACE FUNCTION roneo.pending_query(c roneo.capture_replica)
+-- A batch ends between two transactions, but brings rows as they are now. So one of its rows may have
+-- a unique value, or a parent, that only a row behind the batch gives up, or is.
+CREATE OR REPLACE FUNCTION roneo.usable_batch_limit(target regclass, c roneo.capture_replica)
+RETURNS bigint LANGUAGE sql STABLE
+RETURN CASE WHEN NOT EXISTS (
+        SELECT FROM pg_index AS i
+        WHERE i.indrelid = target AND (i.indisunique OR i.indisexclusion)
+          AND (i.indnkeyatts <> cardinality(c.key_columns)
+               OR EXISTS (SELECT FROM generate_series(0, i.indnkeyatts - 1) AS n
+                          LEFT JOIN pg_attribute AS a ON a.attrelid = target AND a.attnum = i.indkey[n]
+                          WHERE (a.attname = ANY (c.key_columns)) IS NOT TRUE)))
+    AND NOT EXISTS (SELECT FROM pg_constraint AS f WHERE f.contype = 'f' AND f.conrelid = target AND f.confrelid = target)
+    THEN c.batch_limit END;
+COMMENT ON FUNCTION roneo.usable_batch_limit(regclass, roneo.capture_replica) IS
+    'The batch_limit of a replica; NULL where its table has unique indexes other than its key, or references itself: there everything that is pending must come at once.';
+
+CREATE OR REPLACE FUNCTION roneo.pending_query(c roneo.capture_replica, batch_limit bigint)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE WHEN c.position IS NULL THEN '''{}''::pg_catalog.jsonb'
     ELSE format($query$(SELECT pg_catalog.jsonb_build_object(
@@ -104,13 +137,13 @@ RETURN CASE WHEN c.position IS NULL THEN '''{}''::pg_catalog.jsonb'
     FROM (%1$s) AS p)$query$,
         roneo.queue_query(c, format('q.op, %s AS keys', roneo.key_count(c.packs)), NULL),
         -- Whole transactions, in the order of their numbers; what the position has seen must stay seen.
-        CASE WHEN c.batch_limit IS NULL THEN 'NULL' ELSE format($cut$(
+        CASE WHEN batch_limit IS NULL THEN 'NULL' ELSE format($cut$(
             SELECT b.xid::text FROM (
                 SELECT a.xid, pg_catalog.sum(a.keys) OVER (ORDER BY a.xid) - a.keys AS before
                 FROM (SELECT x.xid, pg_catalog.sum(x.keys) AS keys FROM (%s) AS x GROUP BY x.xid) AS a) AS b
             WHERE b.before < %s ORDER BY b.xid DESC LIMIT 1)$cut$,
-            roneo.queue_query(c, format('q.xid, %s AS keys', roneo.key_count(c.packs)), NULL), c.batch_limit) END,
+            roneo.queue_query(c, format('q.xid, %s AS keys', roneo.key_count(c.packs)), NULL), batch_limit) END,
         roneo.queue_query(c, 'q.xid', NULL))
     END;
-COMMENT ON FUNCTION roneo.pending_query(roneo.capture_replica) IS
+COMMENT ON FUNCTION roneo.pending_query(roneo.capture_replica, bigint) IS
     'SQL for how much is pending: keys, marks, deletions that were kept, and with a batch_limit the last transaction of this batch.';

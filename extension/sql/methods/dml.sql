@@ -30,7 +30,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.create_dml(text, text, text, text[], text, boolean, boolean, interval, text[], text, bigint) IS
-    'Makes a replica that follows every change of its source, deletes included. Triggers on the source record which keys changed. dest, columns, filter, with_indexes, copy_data, refresh_every: as in create_plain; an existing table is compared with the source, row by row, or with copy_data => false is believed to hold what the source had at this moment or later. key_columns: what rows are matched by; the source''s primary key or best unique index by default. capture_mode: statement triggers, or row triggers, which cost less where each statement changes one row; auto: statement, and row where only those see everything. batch_limit: keys a transaction, never cutting through a transaction of the source.';
+    'Makes a replica that follows every change of its source, deletes included. Triggers on the source record which keys changed. dest, columns, filter, with_indexes, copy_data, refresh_every: as in create_plain; an existing table is compared with the source, row by row, or with copy_data => false is believed to hold what the source had at this moment or later. key_columns: what rows are matched by; the source''s primary key or best unique index by default. capture_mode: statement triggers, or row triggers, which cost less where each statement changes one row; auto: statement, and row where only those see everything. batch_limit: keys a transaction, never cutting through a transaction of the source; not heeded where the table has unique indexes other than its key, or references itself.';
 
 CREATE OR REPLACE FUNCTION roneo.probe_dml(r roneo.replica, m roneo.dml_replica)
 RETURNS roneo.probe LANGUAGE sql STABLE
