@@ -292,6 +292,28 @@ $$;
 COMMENT ON FUNCTION roneo_capture.make_segments(roneo_capture.capture) IS
     'Makes the three tables of a queue, or adds to them what is missing.';
 
+CREATE OR REPLACE FUNCTION roneo_capture.retype(c roneo_capture.capture, types text[])
+RETURNS roneo_capture.capture LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    queues text := (SELECT string_agg(roneo_capture.queue_name(c.capture_id, s), ', ') FROM generate_series(0, 2) AS s);
+    reader name;
+BEGIN
+    EXECUTE format('DROP TABLE IF EXISTS %s', queues);
+    UPDATE roneo_capture.capture AS k SET
+        key_types = types, packs = NOT EXISTS (SELECT FROM unnest(types) AS t WHERE t LIKE '%[]')
+    WHERE k.capture_id = c.capture_id RETURNING k.* INTO c;
+    PERFORM roneo_capture.make_segments(c);
+    FOR reader IN SELECT DISTINCT u.role_name FROM roneo_capture.consumer AS u WHERE u.capture_id = c.capture_id LOOP
+        EXECUTE format('GRANT SELECT ON %s TO %I', queues, reader);
+    END LOOP;
+    EXECUTE format('INSERT INTO %s (xid, op) VALUES (pg_current_xact_id(), ''r'')', roneo_capture.queue_name(c.capture_id, c.segment));
+    RETURN c;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.retype(roneo_capture.capture, text[]) IS
+    'Makes the queue anew for a key whose columns have other types; all its copies are to be made anew.';
+
 CREATE OR REPLACE FUNCTION roneo_capture.prepare(
     of_table regclass, key_columns name[], image_columns name[] DEFAULT '{}', row_level boolean DEFAULT false)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -317,6 +339,9 @@ BEGIN
     WHERE k.relation = prepare.of_table AND k.key_columns = prepare.key_columns
     FOR UPDATE;
     PERFORM pg_advisory_xact_lock(1919905379, c.capture_id);
+    IF c.key_types <> types THEN
+        c := roneo_capture.retype(c, types);
+    END IF;
     IF NOT c.image_columns @> prepare.image_columns THEN
         added := ARRAY(SELECT i FROM unnest(prepare.image_columns) AS i WHERE i <> ALL (c.image_columns));
         c.image_columns := c.image_columns || added;
