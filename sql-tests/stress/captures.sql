@@ -139,7 +139,7 @@ EXCEPTION WHEN unique_violation OR deadlock_detected THEN
     NULL;
 END $$;
 
-CREATE PROCEDURE app.truncate_one() LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
+CREATE PROCEDURE app.truncate_one() LANGUAGE plpgsql SET lock_timeout = '700ms' AS $$
 DECLARE
     what text := (ARRAY['ordinary', 'composite', 'parted', 'parted_0', 'parted_high', 'parted_rest'])[app.num(6)];
 BEGIN

@@ -16,7 +16,7 @@ CALL app.change(:two);
 ROLLBACK TO one;
 \endif
 CALL app.change(:three);
-\if :fate = 4 and :one = 5
+\if :fate = 4 and :one < 3
 CALL app.truncate_one();
 \endif
 \if :fate > 17
