@@ -45,6 +45,14 @@ RETURN CASE
 COMMENT ON FUNCTION roneo.replay_mode(roneo.capture_replica, jsonb) IS
     'load: into the empty table; compare: read all rows, and bring the table in line; truncated: as compare, or as load where nobody references the table; replay: the rows that changed; nothing.';
 
+-- Who lets the first refresh fill a table that was made empty by other means has not filled it.
+CREATE OR REPLACE FUNCTION roneo.is_unfilled(r roneo.replica, c roneo.capture_replica)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN c.tables IS NULL
+    AND NOT EXISTS (SELECT FROM pg_partition_tree(r.dest) AS t WHERE t.isleaf AND pg_relation_size(t.relid) > 0);
+COMMENT ON FUNCTION roneo.is_unfilled(roneo.replica, roneo.capture_replica) IS
+    'Whether a table that others were to fill is empty still at its first refresh; then all rows are read.';
+
 CREATE OR REPLACE FUNCTION roneo.position_reached(c roneo.capture_replica, answer jsonb)
 RETURNS pg_snapshot LANGUAGE sql IMMUTABLE
 RETURN roneo.snapshot_before((answer #>> '{inside,snapshot}')::pg_snapshot,
@@ -203,6 +211,7 @@ BEGIN
     PERFORM roneo.require_same_source(r, answer);
     PERFORM roneo.require_capture(r, c, answer);
     PERFORM roneo.require_position(r, c, answer);
+    mode := CASE WHEN mode IN ('nothing', 'replay') AND roneo.is_unfilled(r, c) THEN 'compare' ELSE mode END;
     mode := CASE WHEN r.refresh_group IS NOT NULL AND mode IN ('load', 'truncated') THEN 'compare' ELSE mode END;
     mode := CASE mode WHEN 'truncated' THEN CASE WHEN answer ->> 'hand' = 'runner' AND c.deleted_column IS NULL
                                                       AND NOT roneo.is_referenced(r.dest) THEN 'load' ELSE 'compare' END

@@ -4,7 +4,7 @@
 -- gives away.
 CREATE OR REPLACE FUNCTION roneo.told_position(c roneo.capture_replica)
 RETURNS pg_snapshot LANGUAGE sql STABLE
-RETURN CASE WHEN c.written_by IS DISTINCT FROM pg_current_xact_id_if_assigned() THEN c.position END;
+RETURN CASE WHEN (c.written_by = pg_current_xact_id_if_assigned()) IS NOT TRUE THEN c.position END;
 COMMENT ON FUNCTION roneo.told_position(roneo.capture_replica) IS 'The position that is committed here; NULL where it is not.';
 
 CREATE OR REPLACE FUNCTION roneo.attend_query(c roneo.capture_replica, told pg_snapshot)

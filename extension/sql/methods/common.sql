@@ -73,7 +73,8 @@ WITH RECURSIVE wait AS (
     SELECT 1 AS n, pg_catalog.pg_current_wal_flush_lsn() OPERATOR(pg_catalog.>=) %1$L::pg_catalog.pg_lsn AS is_there
     UNION ALL
     SELECT w.n OPERATOR(pg_catalog.+) 1, pg_catalog.pg_current_wal_flush_lsn() OPERATOR(pg_catalog.>=) %1$L::pg_catalog.pg_lsn
-    FROM wait AS w, pg_catalog.pg_sleep(0.005)
+    -- Of the row before, or it would sleep but once.
+    FROM wait AS w, LATERAL pg_catalog.pg_sleep(CASE WHEN w.n OPERATOR(pg_catalog.>) 0 THEN 0.005 END)
     WHERE NOT w.is_there AND w.n OPERATOR(pg_catalog.<) 1000
 )
 SELECT pg_catalog.jsonb_build_object('on_disk', pg_catalog.bool_or(w.is_there)) FROM wait AS w$query$, answer #>> '{inside,lsn}'),
