@@ -118,7 +118,9 @@ final class RefreshJob {
                     backend: round.backend)
             })
         during = "committing"
-        try round.commit(steps.filter { $0.kind == .after })
+        try round.commit(steps.filter { $0.kind == .after }) {
+            worker.context.observer.lost(dest, purpose: $0.purpose, $1)
+        }
         tell(ended, results, of: round)
         return ended.contains(where: \.again)
     }

@@ -6,7 +6,14 @@ public protocol RefreshObserver: Sendable {
     func began(_ dest: String)
     func beganStep(_ dest: String, number: Int, of total: Int, purpose: String)
     func moved(_ dest: String, rows: Int64, bytes: Int64)
+    /// Something after the commit failed, which the next refresh makes up for.
+    func lost(_ dest: String, purpose: String, _ failure: Failure)
     func ended(_ dest: String, _ report: ReplicaReport)
+}
+
+extension RefreshObserver {
+    /// Nothing a person need know.
+    public func lost(_ dest: String, purpose: String, _ failure: Failure) {}
 }
 
 /// Hears nothing.

@@ -14,6 +14,9 @@ struct RefreshRound {
     /// By the destination's clock, which also says what is due.
     private(set) var startedAt = ""
 
+    /// How long a source may take over what is only told to it: nobody waits for that.
+    private static let afterwards = Duration.seconds(10)
+
     private let options: RefreshOptions
     private let worker: Worker
     private var destination: Connection!
@@ -189,7 +192,10 @@ struct RefreshRound {
     }
 
     /// Makes it so, then does on the source what may only be done once it is so.
-    func commit(_ after: [Step]) throws {
+    ///
+    /// - Parameter lost: hears of steps that failed. They are idempotent, and the next refresh makes
+    ///   up for them; so this one is none the worse.
+    func commit(_ after: [Step], lost: (Step, Failure) -> Void) throws {
         // A trigger of the owner's that is still deferred runs in the COMMIT, as the role of then.
         if ownRole != nil { try setRole(owner) }
         // Once it is sent, only the server knows what came of it; so it is not cancelled from here.
@@ -202,8 +208,11 @@ struct RefreshRound {
         // From here on it is done, whatever becomes of the source.
         source.rollback()
         for step in after {
-            // Idempotent, and done again by the next refresh where it is lost.
-            _ = try? source.execute(SQL(verbatim: step.statement))
+            do {
+                try source.execute(SQL(verbatim: step.statement), timeLimit: Self.afterwards)
+            } catch {
+                lost(step, Failure(error, during: step.purpose))
+            }
         }
     }
 

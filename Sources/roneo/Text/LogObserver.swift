@@ -21,6 +21,12 @@ struct LogObserver: RefreshObserver {
 
     func moved(_ dest: String, rows: Int64, bytes: Int64) {}
 
+    func lost(_ dest: String, purpose: String, _ failure: Failure) {
+        logger.notice(
+            "not done, the next refresh makes up for it",
+            metadata: ["dest": "\(dest)"].merging(fields(failure)) { _, new in new })
+    }
+
     /// The end of the whole run.
     func ended(_ report: RunReport) {
         var metadata: Logger.Metadata = [

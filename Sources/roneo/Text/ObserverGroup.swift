@@ -18,6 +18,10 @@ struct ObserverGroup: RefreshObserver {
         for member in members { member.moved(dest, rows: rows, bytes: bytes) }
     }
 
+    func lost(_ dest: String, purpose: String, _ failure: Failure) {
+        for member in members { member.lost(dest, purpose: purpose, failure) }
+    }
+
     func ended(_ dest: String, _ report: ReplicaReport) {
         for member in members { member.ended(dest, report) }
     }
