@@ -63,10 +63,17 @@ JOIN pg_catalog.pg_class AS c ON c.oid = t.oid$query$, relation);
 COMMENT ON FUNCTION roneo.moved_query(text) IS
     'SQL that tells whether a table, or one that inherits from it, is in another file or no more in the tree, now, than the snapshot knew: the one reads the catalog under the snapshot, the other does not.';
 
+CREATE OR REPLACE FUNCTION roneo.takes_own_path(r roneo.replica)
+RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN r.filter IS NOT NULL OR r.source_kind = 'v';
+COMMENT ON FUNCTION roneo.takes_own_path(roneo.replica) IS
+    'Whether the source is read under the search_path that the replica was registered under.';
+
 CREATE OR REPLACE FUNCTION roneo.moved_step(r roneo.replica)
 RETURNS roneo.step LANGUAGE sql STABLE
 RETURN ROW(2, 'check', 'see that the source was not rewritten meanwhile',
-    roneo.moved_query(roneo.source_regclass(r)),
+    format('%s%s', CASE WHEN roneo.takes_own_path(r) THEN 'SET LOCAL search_path = pg_catalog, pg_temp; ' END,
+           roneo.moved_query(roneo.source_regclass(r))),
     NULL, NULL, NULL, NULL, NULL, NULL, false)::roneo.step;
 COMMENT ON FUNCTION roneo.moved_step(roneo.replica) IS
     'A step on the source that compares its files with those that the snapshot knows: a rewrite in between would have hidden rows.';
@@ -80,7 +87,7 @@ BEGIN ATOMIC
            format('SELECT pg_catalog.jsonb_build_object(''search_path'', pg_catalog.set_config(''search_path'', %L, true))',
                   r.filter_path),
            NULL, NULL, NULL, NULL, NULL::boolean, NULL, false
-    WHERE r.filter IS NOT NULL OR r.source_kind = 'v';
+    WHERE roneo.takes_own_path(r);
 END;
 COMMENT ON FUNCTION roneo.filter_path_step(roneo.replica) IS
     'A step on the source that sets the search_path under which the replica was registered; none for a table without a filter.';

@@ -91,10 +91,8 @@ COMMENT ON FUNCTION roneo.require_readable_rows(roneo.replica, roneo.control_rep
 CREATE OR REPLACE FUNCTION roneo.chunk_condition(c roneo.control_replica, answer jsonb)
 RETURNS text LANGUAGE sql STABLE
 RETURN CASE WHEN c.repulling AND c.last_value IS NOT NULL THEN concat_ws(' AND ',
-    format('%I <= %s', c.control, roneo.value_literal(c, c.last_value)),
-    format(CASE WHEN c.repull_from IS NOT NULL THEN '%I >= %s' END, c.control, roneo.value_literal(c, c.repull_from)),
-    format(CASE WHEN coalesce(answer #>> '{inside,chunk_to}', c.repull_to) IS NOT NULL THEN '%I < %s' END,
-           c.control, roneo.value_literal(c, coalesce(answer #>> '{inside,chunk_to}', c.repull_to)))) END;
+    roneo.compared(c, '<=', c.last_value), roneo.compared(c, '>=', c.repull_from),
+    roneo.compared(c, '<', coalesce(answer #>> '{inside,chunk_to}', c.repull_to))) END;
 COMMENT ON FUNCTION roneo.chunk_condition(roneo.control_replica, jsonb) IS
     'The half-open range that this round of a repull makes equal; NULL without one.';
 

@@ -14,7 +14,7 @@ COMMENT ON FUNCTION roneo.clock_order(roneo.control_replica, text) IS 'A clock o
 
 CREATE OR REPLACE FUNCTION roneo.clock_of(c roneo.control_replica, answer jsonb)
 RETURNS text LANGUAGE sql STABLE
-RETURN CASE roneo.control_class(c.control_type) WHEN 'serial' THEN coalesce(answer #>> '{before,top}', c.clock, '0')
+RETURN CASE roneo.control_class(c.control_type) WHEN 'serial' THEN coalesce(answer #>> '{before,top}', answer #>> '{inside,top}', c.clock, '0')
                                                 ELSE answer #>> '{before,clock}' END;
 COMMENT ON FUNCTION roneo.clock_of(roneo.control_replica, jsonb) IS
     'What the source''s clock showed before its open transactions were listed; of a serial, its highest value.';
