@@ -100,7 +100,8 @@ public struct RefreshRun: Sendable {
             }
             // A single one is asked as soon as it is refreshed.
             guard entries.count > 1 else { return entries }
-            let idle = try IdleCheck(worker: worker, sources: sources, methods: methods)(connection)
+            let check = IdleCheck(worker: worker, sources: sources, methods: methods)
+            let idle = try check(connection, outOf: entries.count)
             for (dest, source) in idle {
                 var report = ReplicaReport(dest: dest, outcome: .unchanged)
                 report.source = source

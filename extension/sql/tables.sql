@@ -68,6 +68,8 @@ CREATE TABLE roneo.replica (
     last_message    text,
     failures        integer     NOT NULL DEFAULT 0,
     identity        jsonb,
+    source_state    uuid,
+    looked_at       timestamptz,
     CONSTRAINT replica_pkey PRIMARY KEY (replica_id),
     CONSTRAINT replica_dest_key UNIQUE (dest),
     CONSTRAINT replica_source_id_fkey FOREIGN KEY (source_id) REFERENCES roneo.source,
@@ -87,6 +89,10 @@ COMMENT ON COLUMN roneo.replica.filter_path IS 'The search_path on the source th
 COMMENT ON COLUMN roneo.replica.refresh_every IS 'The promised age; NULL: refreshed only when told to.';
 COMMENT ON COLUMN roneo.replica.generation IS 'Counts the refreshes that ended, whatever their outcome.';
 COMMENT ON COLUMN roneo.replica.failures IS 'Failed refreshes in a row.';
+COMMENT ON COLUMN roneo.replica.source_state IS
+    'A hash of what the source counted of the table just before the last refresh read it; NULL: not known, or not all was read.';
+COMMENT ON COLUMN roneo.replica.looked_at IS
+    'When it was last asked of the source''s rows, and not only of its counters, whether there is anything to do.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.replica', '');
 SELECT pg_catalog.pg_extension_config_dump('roneo.replica_replica_id_seq', '');
 
@@ -266,13 +272,13 @@ CREATE TABLE roneo.setting (
     value        text NOT NULL,
     CONSTRAINT setting_pkey PRIMARY KEY (setting_name),
     CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
-        ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s')),
+        ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'exact_check_s')),
     -- A lock_timeout of nothing would wait for ever, and no attempt would never get its lock.
     CONSTRAINT setting_value_chk CHECK (
-        value ~ CASE setting_name WHEN 'history_days' THEN '^[0-9]{1,9}$' ELSE '^0*[1-9][0-9]{0,8}$' END)
+        value ~ CASE WHEN setting_name IN ('history_days', 'exact_check_s') THEN '^[0-9]{1,9}$' ELSE '^0*[1-9][0-9]{0,8}$' END)
 );
 COMMENT ON TABLE roneo.setting IS
-    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source.';
+    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.setting', '');
 
 CREATE TABLE roneo.grantee (

@@ -11,27 +11,15 @@ RETURN format('pg_catalog.to_regclass(%L)', roneo.source_name_of(r));
 COMMENT ON FUNCTION roneo.source_regclass(roneo.replica) IS
     'An SQL expression that is the source table''s oid on the source, or NULL where it is gone.';
 
--- Who writes may be another role than who asks.
-CREATE OR REPLACE FUNCTION roneo.track_counts_query()
-RETURNS text LANGUAGE sql IMMUTABLE
-RETURN $query$(
-    SELECT CASE WHEN pg_catalog.count(*) = 0 THEN pg_catalog.current_setting('track_counts')
-                ELSE 'for some roles or databases' END
-    FROM pg_catalog.pg_db_role_setting AS s, pg_catalog.unnest(s.setconfig) AS c (line)
-    WHERE c.line LIKE 'track_counts=%'
-      AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database AS d
-                                WHERE d.datname = pg_catalog.current_database())))$query$;
-COMMENT ON FUNCTION roneo.track_counts_query() IS
-    'A SQL expression for the source: on where the changes of all roles are counted, but for a session that turned that off by itself.';
-
 CREATE OR REPLACE FUNCTION roneo.table_probe(r roneo.replica)
 RETURNS roneo.probe LANGUAGE sql STABLE
 RETURN ROW(
     -- Before the snapshot: inside it the counters can show a row that the snapshot does not see,
     -- and whoever stores that loses the change.
-    format('SELECT pg_catalog.jsonb_build_object(''identity'', %s, ''track_counts'', %s, ''filter'', %L::text, ''leaves'', (%s))',
+    -- The state comes first: it must not know of a change that the counters beside it do not.
+    format('SELECT pg_catalog.jsonb_build_object(''state'', s.state, ''identity'', %s, ''track_counts'', %s, ''filter'', %L::text, ''leaves'', (%s)) FROM (SELECT %s AS state OFFSET 0) AS s',
            roneo.identity_query(), roneo.track_counts_query(), r.filter,
-           roneo.leaves_query(roneo.source_regclass(r))),
+           roneo.leaves_query(roneo.source_regclass(r)), roneo.state_of(roneo.source_regclass(r))),
     CASE WHEN r.source_lockable
          THEN format('LOCK TABLE %s IN ACCESS SHARE MODE', roneo.source_name_of(r)) END,
     format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s))',

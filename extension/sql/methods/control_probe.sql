@@ -15,7 +15,7 @@ COMMENT ON FUNCTION roneo.serial_top_query(roneo.replica, roneo.control_replica)
 -- transaction that ends in between would be seen by neither.
 CREATE OR REPLACE FUNCTION roneo.control_before(r roneo.replica, c roneo.control_replica)
 RETURNS text LANGUAGE sql STABLE
-RETURN format($query$SELECT pg_catalog.jsonb_build_object('identity', %s, 'clock', t.clock, 'top', t.top, 'open', o.list)
+RETURN format($query$SELECT pg_catalog.jsonb_build_object('identity', %s, 'clock', t.clock, 'top', t.top, 'open', o.list, 'state', %s)
 FROM (SELECT pg_catalog.clock_timestamp() AS clock, %s AS top OFFSET 0) AS t
 CROSS JOIN LATERAL (
     SELECT pg_catalog.jsonb_agg(DISTINCT CASE l.locktype WHEN 'virtualxid' THEN l.virtualxid
@@ -26,10 +26,11 @@ CROSS JOIN LATERAL (
            OR l.locktype = 'transactionid' AND l.pid IS NULL)
     OFFSET 0) AS o (list)$query$,
     roneo.identity_query(),
+    CASE WHEN r.source_kind IN ('r', 'p') THEN roneo.state_of(roneo.source_regclass(r)) ELSE 'NULL::text' END,
     -- A view is asked inside, under a search_path of its own; it shows no transactions to be in time for.
     CASE r.source_kind WHEN 'v' THEN 'NULL::text' ELSE roneo.serial_top_query(r, c) END);
 COMMENT ON FUNCTION roneo.control_before(roneo.replica, roneo.control_replica) IS
-    'The query before the snapshot: identity, the clock or the highest value, and then the open transactions.';
+    'The query before the snapshot: identity, the clock or the highest value, then the open transactions; and the state, which only has to be older than the snapshot.';
 
 CREATE OR REPLACE FUNCTION roneo.control_leaves(r roneo.replica)
 RETURNS text LANGUAGE sql STABLE

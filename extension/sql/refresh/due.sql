@@ -24,11 +24,10 @@ END;
 COMMENT ON FUNCTION roneo.due_at(roneo.replica) IS
     'When a replica is to be refreshed next; NULL: only when told to.';
 
-CREATE OR REPLACE FUNCTION roneo.due(
-    source_names text[] DEFAULT NULL, methods text[] DEFAULT NULL)
-RETURNS TABLE (dest text, source_name text, method text, due_at timestamptz) LANGUAGE sql
+CREATE OR REPLACE FUNCTION roneo.due_replicas(source_names text[], methods text[])
+RETURNS TABLE (replica_id integer, dest text, source_name text, method text, due_at timestamptz) LANGUAGE sql
 BEGIN ATOMIC
-    SELECT format('%I.%I', coalesce(n.nspname, r.dest_schema), coalesce(c.relname, r.dest_name)),
+    SELECT r.replica_id, format('%I.%I', coalesce(n.nspname, r.dest_schema), coalesce(c.relname, r.dest_name)),
            s.source_name, r.method, roneo.due_at(r)
     FROM roneo.replica AS r
     JOIN roneo.source AS s USING (source_id)
@@ -38,6 +37,15 @@ BEGIN ATOMIC
       AND (source_names IS NULL OR s.source_name = ANY (source_names))
       AND (methods IS NULL OR r.method = ANY (methods))
     ORDER BY roneo.due_at(r), r.replica_id;
+END;
+COMMENT ON FUNCTION roneo.due_replicas(text[], text[]) IS
+    'What due() tells, with the number of each replica.';
+
+CREATE OR REPLACE FUNCTION roneo.due(
+    source_names text[] DEFAULT NULL, methods text[] DEFAULT NULL)
+RETURNS TABLE (dest text, source_name text, method text, due_at timestamptz) LANGUAGE sql
+BEGIN ATOMIC
+    SELECT d.dest, d.source_name, d.method, d.due_at FROM roneo.due_replicas(source_names, methods) AS d;
 END;
 COMMENT ON FUNCTION roneo.due(text[], text[]) IS
     'The replicas that are due now, those that have waited longest first; NULL: of all sources, of all methods.';
