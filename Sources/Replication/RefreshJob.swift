@@ -53,6 +53,7 @@ final class RefreshJob {
 
     private func rounds() throws {
         report.failure = nil
+        report.warning = nil
         report.rows = 0
         report.bytes = 0
         try beginRepull()
@@ -109,7 +110,8 @@ final class RefreshJob {
         report.runId = ended.runId ?? runId
         report.outcome = ended.outcome
         report.message = ended.message
-        report.warning = ended.warning
+        // A later round, which had no reason for it, takes no warning back.
+        report.warning = ended.warning ?? report.warning
         return ended.again
     }
 
