@@ -10,21 +10,13 @@ struct IdleCheck {
     let sources: [String]?
     let methods: [String]?
 
-    /// The replicas that have nothing to do, as `roneo.due` names them, each with its source.
-    /// - Parameter count: how many are due.
-    func callAsFunction(_ destination: Connection, outOf count: Int) throws -> [String: String] {
+    /// By the counters: the replicas that have nothing to do, as `roneo.due` names them, each with
+    /// its source; and those that have changed, whose refresh is the next thing.
+    func askCounters(
+        _ destination: Connection
+    ) throws -> (idle: [String: String], changed: Set<String>) {
         var idle: [String: String] = [:]
-        var changed: [String] = []
-        try askCounters(destination, idle: &idle, changed: &changed)
-        if idle.count + changed.count < count {
-            try askRows(destination, idle: &idle, settled: changed + idle.keys)
-        }
-        return idle
-    }
-
-    private func askCounters(
-        _ destination: Connection, idle: inout [String: String], changed: inout [String]
-    ) throws {
+        var changed: Set<String> = []
         let watches = try destination.execute(
             "SELECT * FROM roneo.watches(\(sources)::text[], \(methods)::text[])")
         for row in 0..<watches.count {
@@ -42,19 +34,20 @@ struct IdleCheck {
                     """)
                 for row in 0..<marked.count {
                     guard let dest = marked[row, 0] else { continue }
-                    if marked[row, 1] == "t" { idle[dest] = name } else { changed.append(dest) }
+                    if marked[row, 1] == "t" { idle[dest] = name } else { changed.insert(dest) }
                 }
             }
         }
+        return (idle, changed)
     }
 
-    private func askRows(
-        _ destination: Connection, idle: inout [String: String], settled: [String]
-    ) throws {
+    /// By their rows, of those that are due and not settled: the replicas that have nothing to do.
+    func askRows(_ destination: Connection, settled: Set<String>) throws -> [String: String] {
+        var idle: [String: String] = [:]
         let batches = try destination.execute(
             """
             SELECT * FROM roneo.idle_checks(\(sources)::text[], \(methods)::text[], \
-            settled => \(settled)::text[])
+            settled => \(Array(settled))::text[])
             """)
         var identities: [String: String?] = [:]
         for row in 0..<batches.count {
@@ -77,6 +70,7 @@ struct IdleCheck {
                 }
             }
         }
+        return idle
     }
 
     /// One table that is gone fails the query for all others, which then are refreshed.
