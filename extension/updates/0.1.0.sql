@@ -28,6 +28,7 @@ CREATE TABLE roneo.control_replica (
     repulling      boolean NOT NULL DEFAULT false,
     held_by        text,
     held_since     timestamptz,
+    far_value      text,
     CONSTRAINT control_replica_pkey PRIMARY KEY (replica_id),
     CONSTRAINT control_replica_replica_id_fkey FOREIGN KEY (replica_id)
         REFERENCES roneo.replica ON DELETE CASCADE,
@@ -63,6 +64,8 @@ COMMENT ON COLUMN roneo.control_replica.swept IS 'What horizon is for the last s
 COMMENT ON COLUMN roneo.control_replica.repull_from IS 'Where a repull that is under way goes on; NULL: at the lowest value.';
 COMMENT ON COLUMN roneo.control_replica.repull_to IS 'Where it ends, exclusive; NULL: at the position.';
 COMMENT ON COLUMN roneo.control_replica.held_by IS 'The transaction on the source that rows wait for.';
+COMMENT ON COLUMN roneo.control_replica.far_value IS
+    'The highest value, where it lies far above all others: new rows are below it.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.control_replica', '');
 
 -- A method finds its rows by its own name.

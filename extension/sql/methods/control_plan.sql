@@ -233,9 +233,9 @@ RETURNS void LANGUAGE sql
 BEGIN ATOMIC
     UPDATE roneo.control_replica AS c
     SET (last_value, horizon, window_start, clock, open_since, leaves, swept, swept_at,
-         repull_from, repull_to, repulling, held_by, held_since) =
+         repull_from, repull_to, repulling, held_by, held_since, far_value) =
         (SELECT p.last_value, p.horizon, p.window_start, p.clock, p.open_since, p.leaves, p.swept, p.swept_at,
-                p.repull_from, p.repull_to, p.repulling, p.held_by, p.held_since
+                p.repull_from, p.repull_to, p.repulling, p.held_by, p.held_since, p.far_value
          FROM roneo.position_after(c, e.answer) AS p)
     FROM unnest(ended) AS e
     WHERE e.replica_id = c.replica_id;

@@ -73,13 +73,16 @@ END;
 COMMENT ON FUNCTION roneo.rewritten_query(roneo.replica, roneo.control_replica, text) IS
     'SQL that tells whether a table is in a new file in which all rows have new transactions, some of them below the position: ALTER TABLE does that, and TRUNCATE. VACUUM FULL keeps the transactions.';
 
--- Who holds rows back: the transaction that the snapshot's xmin names, wherever in the cluster.
+-- Who holds rows back: the transaction that the snapshot's xmin names, wherever in the cluster. An
+-- autovacuum worker has no role, and a session may outlive its role.
 CREATE OR REPLACE FUNCTION roneo.holder_query()
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN $query$(SELECT coalesce(
         (SELECT pg_catalog.format('prepared transaction %L in database %I', p.gid, p.database)
          FROM pg_catalog.pg_prepared_xacts AS p WHERE p.transaction = w.xid),
-        (SELECT pg_catalog.format('process %s of role %I in database %I', l.pid, a.usename, a.datname)
+        (SELECT pg_catalog.concat_ws(' ', pg_catalog.format('process %s', l.pid),
+                    pg_catalog.format(CASE WHEN a.usename IS NOT NULL THEN 'of role %I' END, a.usename),
+                    pg_catalog.format(CASE WHEN a.datname IS NOT NULL THEN 'in database %I' END, a.datname))
          FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
          WHERE l.locktype = 'transactionid' AND l.granted AND l.transactionid = w.xid LIMIT 1))
     FROM (SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.xid AS xid) AS w)$query$;
@@ -119,9 +122,37 @@ RETURN format('CASE %s%sEND',
         THEN format('WHEN roneo_upto.value %s (pg_catalog.now() + interval ''1 day'') AT TIME ZONE %L%s '
                     'THEN pg_catalog.format(''column %%I has a value far in the future: %%s'', %L, roneo_upto.value) ', roneo.own_operator(c, '>'), roneo.written_zone(c),
                     CASE c.control_type WHEN 'timestamp with time zone' THEN ' AT TIME ZONE ''UTC''' END, c.control)
+        WHEN roneo.control_class(c.control_type) = 'serial'
+        THEN format('WHEN roneo_far.value IS NOT NULL '
+                    'THEN pg_catalog.format(''%%s is far above all other values of column %%I, and rows below it are found by a sweep only'', roneo_far.value, %L) ', c.control)
         ELSE 'WHEN false THEN NULL ' END);
 COMMENT ON FUNCTION roneo.value_warning(roneo.control_replica, text, text) IS
-    'SQL for what to tell a person about the highest value roneo_upto.value of this round: more rows share it than a batch may have, or it lies in the future.';
+    'SQL for what to tell a person about the highest value roneo_upto.value of this round: more rows share it than a batch may have, or it lies in the future, or far above all others.';
+
+-- The window follows the highest number, so one that was written by mistake hides the rows to come.
+-- A sequence tells which numbers were drawn; without one, or without a right to look at it, a gap of
+-- ten times all others, and of a million, is none that grew.
+CREATE OR REPLACE FUNCTION roneo.far_query(r roneo.replica, c roneo.control_replica)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE WHEN roneo.control_class(c.control_type) IS DISTINCT FROM 'serial' THEN 'NULL::text'
+    ELSE format($query$CASE WHEN roneo_upto.value IS NOT NULL THEN (
+        SELECT roneo_upto.value::text
+        FROM (SELECT roneo_upto.value::pg_catalog.numeric AS top,
+                     (SELECT x.%1$I FROM %2$s AS x WHERE x.%1$I %3$s roneo_upto.value ORDER BY x.%1$I DESC LIMIT 1)::pg_catalog.numeric AS next,
+                     (SELECT pg_catalog.min(x.%1$I) FROM %2$s AS x)::pg_catalog.numeric AS lowest,
+                     (SELECT pg_catalog.max(CASE WHEN pg_catalog.has_sequence_privilege(q.seqrelid, 'SELECT,USAGE')
+                                                 THEN pg_catalog.pg_sequence_last_value(q.seqrelid) END)::pg_catalog.numeric
+                      FROM pg_catalog.pg_sequence AS q
+                      JOIN pg_catalog.pg_depend AS d ON d.objid = q.seqrelid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                          AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = %4$s
+                      JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+                      WHERE a.attname = %5$L AND q.seqincrement > 0::bigint) AS drawn OFFSET 0) AS n
+        WHERE CASE WHEN n.drawn IS NOT NULL THEN least(n.top - n.drawn, n.top - n.next) > %6$L::pg_catalog.numeric
+                   ELSE n.top - n.next > 10::pg_catalog.numeric * greatest(n.next - n.lowest, 100000::pg_catalog.numeric) END) END$query$,
+        c.control, roneo.source_name_of(r), roneo.own_operator(c, '<'), roneo.source_regclass(r), c.control, coalesce(c.look_back, '0'))
+END;
+COMMENT ON FUNCTION roneo.far_query(roneo.replica, roneo.control_replica) IS
+    'SQL for the highest number of this round where it lies far above all others; NULL where it does not, or is no number.';
 
 -- The functions that a view calls find their names when it is read, in the search_path of then: the
 -- one that the replica was registered under. What describes the view is asked before that: the
@@ -153,9 +184,11 @@ RETURN (
     'rewritten', %9$s,
     'chunk_to', %10$s,
     'repulled_to', %11$s,
-    'top', %15$s)
+    'top', %15$s,
+    'far', roneo_far.value)
 FROM (SELECT %12$s AS value OFFSET 0) AS roneo_upto
-CROSS JOIN (SELECT (%13$s) AS list OFFSET 0) AS roneo_files$query$,
+CROSS JOIN (SELECT (%13$s) AS list OFFSET 0) AS roneo_files
+CROSS JOIN LATERAL (SELECT %16$s AS value OFFSET 0) AS roneo_far$query$,
         CASE r.source_kind WHEN 'v' THEN 'pg_catalog.current_setting(''roneo.relation'')::pg_catalog.jsonb'
                            ELSE roneo.relation_query(roneo.source_regclass(r)) END,
         CASE WHEN c.batch_limit IS NULL THEN 'false' ELSE roneo.exists_query(q.relation, format('%s AND %I %s roneo_upto.value', q.ready, c.control, roneo.own_operator(c, '>'))) END,
@@ -176,7 +209,8 @@ CROSS JOIN (SELECT (%13$s) AS list OFFSET 0) AS roneo_files$query$,
         roneo.upto_query(r, c, q.ready),
         CASE r.source_kind WHEN 'v' THEN 'SELECT ''{}''::pg_catalog.jsonb' ELSE roneo.control_leaves(r) END,
         roneo.path_of_view(r),
-        CASE r.source_kind WHEN 'v' THEN roneo.serial_top_query(r, c) ELSE 'NULL::text' END)
+        CASE r.source_kind WHEN 'v' THEN roneo.serial_top_query(r, c) ELSE 'NULL::text' END,
+        roneo.far_query(r, c))
     FROM (SELECT roneo.source_name_of(r) AS relation,
                  concat_ws(' AND ', roneo.new_condition(c, NULL, x, m),
                            roneo.bound_condition(c, roneo.source_name_of(r))) AS ready) AS q

@@ -165,6 +165,9 @@ BEGIN
     after.held_by := CASE WHEN is_held THEN coalesce(inside ->> 'holder', 'a transaction that is not shown') END;
     after.held_since := CASE WHEN is_held THEN coalesce(
         CASE WHEN c.held_by = after.held_by THEN c.held_since END, clock_timestamp()) END;
+    after.far_value := CASE WHEN inside ->> 'upto' IS NOT NULL THEN inside ->> 'far'
+                            WHEN roneo.control_class(c.control_type) = 'serial'
+                                 AND roneo.clock_of(c, answer)::numeric >= c.far_value::numeric THEN c.far_value END;
     IF c.repulling THEN
         after.repull_from := inside ->> 'chunk_to';
         after.repulling := after.repull_from IS NOT NULL;
