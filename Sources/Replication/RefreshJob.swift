@@ -57,6 +57,7 @@ final class RefreshJob {
 
     private func rounds() throws {
         report.failure = nil
+        report.warning = nil
         report.rows = 0
         report.bytes = 0
         try beginRepull()
@@ -140,7 +141,8 @@ final class RefreshJob {
             told.runId = end.runId ?? runIds[member.replicaId]
             told.outcome = end.outcome
             told.message = end.message
-            told.warning = end.warning
+            // A later round, which had no reason for it, takes no warning back.
+            told.warning = end.warning ?? told.warning
             if round.members.count > 1 {
                 let own = results.filter { $0.step.replicaId == member.replicaId }
                 told.rows = own.reduce(0) { $0 + ($1.sent ?? 0) }

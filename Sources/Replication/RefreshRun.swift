@@ -93,14 +93,19 @@ public struct RefreshRun: Sendable {
             return dests.filter { seen.insert($0).inserted }
                 .map { RefreshQueue.Entry(dest: $0, source: nil) }
         case .due(let sources, let methods):
+            let check = IdleCheck(worker: worker, sources: sources, methods: methods)
+            // Those that are idle by their counters are marked, and not due any more.
+            var (idle, changed) = try check.askCounters(connection)
             let due = try connection.execute(
                 "SELECT * FROM roneo.due(\(sources)::text[], \(methods)::text[])")
             let entries = (0..<due.count).map { row in
                 RefreshQueue.Entry(dest: due[row, "dest"] ?? "", source: due[row, "source_name"])
-            }
+            }.filter { idle[$0.dest] == nil }
             // A single one is asked as soon as it is refreshed.
-            guard entries.count > 1 else { return entries }
-            let idle = try IdleCheck(worker: worker, sources: sources, methods: methods)(connection)
+            if entries.count > 1, !entries.allSatisfy({ changed.contains($0.dest) }) {
+                changed.formUnion(idle.keys)
+                idle.merge(try check.askRows(connection, settled: changed)) { first, _ in first }
+            }
             for (dest, source) in idle {
                 var report = ReplicaReport(dest: dest, outcome: .unchanged)
                 report.source = source

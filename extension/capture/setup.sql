@@ -751,7 +751,7 @@ BEGIN
         WHEN pg_snapshot_xmax(have) < pg_snapshot_xmax(u.position) OR pg_snapshot_xmin(have) < pg_snapshot_xmin(u.position) THEN 'behind'
         ELSE 'known' END;
     IF fate = 'known' THEN
-        IF have IS NULL OR have::text <> u.position::text THEN
+        IF have IS NULL OR have::text <> u.position::text OR u.confirmed_at < now() - interval '1 hour' THEN
             -- One that is to be made anew needs nothing from before now.
             UPDATE roneo_capture.consumer AS k SET position = coalesce(have, pg_current_snapshot()), confirmed_at = now()
             WHERE k.consumer_id = id;

@@ -68,6 +68,8 @@ CREATE TABLE roneo.replica (
     last_message    text,
     failures        integer     NOT NULL DEFAULT 0,
     identity        jsonb,
+    source_state    uuid,
+    looked_at       timestamptz,
     refresh_group   text,
     CONSTRAINT replica_pkey PRIMARY KEY (replica_id),
     CONSTRAINT replica_dest_key UNIQUE (dest),
@@ -90,6 +92,10 @@ COMMENT ON COLUMN roneo.replica.refresh_group IS
 COMMENT ON COLUMN roneo.replica.refresh_every IS 'The promised age; NULL: refreshed only when told to.';
 COMMENT ON COLUMN roneo.replica.generation IS 'Counts the refreshes that ended, whatever their outcome.';
 COMMENT ON COLUMN roneo.replica.failures IS 'Failed refreshes in a row.';
+COMMENT ON COLUMN roneo.replica.source_state IS
+    'A hash of what the source counted of the table just before the last refresh read it; NULL: not known, or not all was read.';
+COMMENT ON COLUMN roneo.replica.looked_at IS
+    'When it was last asked of the source''s rows, and not only of its counters, whether there is anything to do.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.replica', '');
 SELECT pg_catalog.pg_extension_config_dump('roneo.replica_replica_id_seq', '');
 
@@ -174,6 +180,7 @@ CREATE TABLE roneo.control_replica (
     repulling      boolean NOT NULL DEFAULT false,
     held_by        text,
     held_since     timestamptz,
+    far_value      text,
     CONSTRAINT control_replica_pkey PRIMARY KEY (replica_id),
     CONSTRAINT control_replica_replica_id_fkey FOREIGN KEY (replica_id)
         REFERENCES roneo.replica ON DELETE CASCADE,
@@ -209,6 +216,8 @@ COMMENT ON COLUMN roneo.control_replica.swept IS 'What horizon is for the last s
 COMMENT ON COLUMN roneo.control_replica.repull_from IS 'Where a repull that is under way goes on; NULL: at the lowest value.';
 COMMENT ON COLUMN roneo.control_replica.repull_to IS 'Where it ends, exclusive; NULL: at the position.';
 COMMENT ON COLUMN roneo.control_replica.held_by IS 'The transaction on the source that rows wait for.';
+COMMENT ON COLUMN roneo.control_replica.far_value IS
+    'The highest value, where it lies far above all others: new rows are below it.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.control_replica', '');
 
 -- A method finds its rows by its own name.
@@ -310,13 +319,13 @@ CREATE TABLE roneo.setting (
     value        text NOT NULL,
     CONSTRAINT setting_pkey PRIMARY KEY (setting_name),
     CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
-        ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s')),
+        ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'exact_check_s')),
     -- A lock_timeout of nothing would wait for ever, and no attempt would never get its lock.
     CONSTRAINT setting_value_chk CHECK (
-        value ~ CASE setting_name WHEN 'history_days' THEN '^[0-9]{1,9}$' ELSE '^0*[1-9][0-9]{0,8}$' END)
+        value ~ CASE WHEN setting_name IN ('history_days', 'exact_check_s') THEN '^[0-9]{1,9}$' ELSE '^0*[1-9][0-9]{0,8}$' END)
 );
 COMMENT ON TABLE roneo.setting IS
-    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source.';
+    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.setting', '');
 
 CREATE TABLE roneo.grantee (

@@ -1,4 +1,4 @@
--- From 0.1.0 on: inserters and updaters, and runs that end with more to read.
+-- From 0.1.0 on: inserters and updaters, runs that end with more to read, and what is believed of counters.
 
 CREATE TABLE roneo.control_replica (
     replica_id     integer NOT NULL,
@@ -28,6 +28,7 @@ CREATE TABLE roneo.control_replica (
     repulling      boolean NOT NULL DEFAULT false,
     held_by        text,
     held_since     timestamptz,
+    far_value      text,
     CONSTRAINT control_replica_pkey PRIMARY KEY (replica_id),
     CONSTRAINT control_replica_replica_id_fkey FOREIGN KEY (replica_id)
         REFERENCES roneo.replica ON DELETE CASCADE,
@@ -63,6 +64,8 @@ COMMENT ON COLUMN roneo.control_replica.swept IS 'What horizon is for the last s
 COMMENT ON COLUMN roneo.control_replica.repull_from IS 'Where a repull that is under way goes on; NULL: at the lowest value.';
 COMMENT ON COLUMN roneo.control_replica.repull_to IS 'Where it ends, exclusive; NULL: at the position.';
 COMMENT ON COLUMN roneo.control_replica.held_by IS 'The transaction on the source that rows wait for.';
+COMMENT ON COLUMN roneo.control_replica.far_value IS
+    'The highest value, where it lies far above all others: new rows are below it.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.control_replica', '');
 
 -- A method finds its rows by its own name.
@@ -76,6 +79,20 @@ COMMENT ON VIEW roneo.updater_replica IS 'The replicas of method updater.';
 
 ALTER TABLE roneo.run ADD COLUMN has_more boolean;
 COMMENT ON COLUMN roneo.run.has_more IS 'Whether it ended at a batch_limit or in the middle of a repull, with more to read.';
+
+ALTER TABLE roneo.replica ADD COLUMN source_state uuid, ADD COLUMN looked_at timestamptz;
+COMMENT ON COLUMN roneo.replica.source_state IS
+    'A hash of what the source counted of the table just before the last refresh read it; NULL: not known, or not all was read.';
+COMMENT ON COLUMN roneo.replica.looked_at IS
+    'When it was last asked of the source''s rows, and not only of its counters, whether there is anything to do.';
+
+ALTER TABLE roneo.setting DROP CONSTRAINT setting_setting_name_chk, DROP CONSTRAINT setting_value_chk;
+ALTER TABLE roneo.setting ADD CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
+    ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'exact_check_s'));
+ALTER TABLE roneo.setting ADD CONSTRAINT setting_value_chk CHECK (
+    value ~ CASE WHEN setting_name IN ('history_days', 'exact_check_s') THEN '^[0-9]{1,9}$' ELSE '^0*[1-9][0-9]{0,8}$' END);
+COMMENT ON TABLE roneo.setting IS
+    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed.';
 
 -- They have an argument more.
 DROP FUNCTION roneo.refresh(regclass, boolean, boolean, boolean), roneo.plan(regclass, boolean, boolean);

@@ -1,7 +1,7 @@
 -- Alone in the cluster: others' transactions would hold rows back.
 -- Rows that are committed late: each arrives, and without a key exactly once.
 SET client_min_messages = warning;
-SELECT plan(57);
+SELECT plan(63);
 
 CREATE FUNCTION told(session text, statement text) RETURNS text LANGUAGE sql RETURN dblink_exec(session, statement);
 CREATE FUNCTION shown(dest regclass) RETURNS text LANGUAGE plpgsql AS $$
@@ -107,6 +107,20 @@ SELECT told('elsewhere', 'COMMIT') \g /dev/null
 SELECT is(outcome('quiet'), 'ok', 'until it ends');
 SELECT is(shown('quiet'), 'x', 'then the row is there');
 
+-- Not all who hold rows back have a role; autovacuum has none.
+SELECT format('brief %s', :'dest_db') AS brief_role \gset
+SELECT on_source(format('CREATE ROLE %I LOGIN', :'brief_role')) \g /dev/null
+SELECT dblink_connect('brief', format('%s user=%s', :'source_conninfo', quote_literal(:'brief_role'))) \g /dev/null
+SELECT told('brief', 'BEGIN') \g /dev/null
+SELECT v FROM dblink('brief', 'SELECT pg_current_xact_id()::text') AS t (v text) \g /dev/null
+SELECT on_source(format('DROP ROLE %I', :'brief_role')) \g /dev/null
+SELECT on_source($$ INSERT INTO quiet (note) VALUES ('y') $$) \g /dev/null
+SELECT is(outcome('quiet'), 'unchanged', 'a row is held by someone without a role');
+SELECT matches(held_by, format('^process \d+ in database %s$', :'source_db'), 'who is named as far as there are names')
+FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.dest_name = 'quiet';
+SELECT told('brief', 'COMMIT'), outcome('quiet'), dblink_disconnect('brief') \g /dev/null
+DELETE FROM quiet WHERE note = 'y';
+
 -- Below look_back only a sweep looks.
 SELECT is(outcome('keyed'), 'ok', 'what was read beside an open transaction is read once more with a key');
 SELECT on_source($$ INSERT INTO log (at, note) VALUES (now() - interval '1 day', 'backdated') $$) \g /dev/null
@@ -132,3 +146,18 @@ SELECT is((roneo.refresh('quiet', sweep => true)).inserted, 0::bigint, 'a sweep 
 SELECT told('one', 'COMMIT') \g /dev/null
 SELECT is(outcome('quiet'), 'ok', 'and the next refresh reads it, far below the window');
 SELECT is(shown('quiet'), 'heldold old oldest x', 'once');
+
+-- A transaction that outlives the boundary: the boundary is a delay, and not what rows depend on.
+SELECT on_source('CREATE TABLE delayed (id int PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(), note text)') \g /dev/null
+SELECT roneo.create_inserter('src', 'public.delayed', dest => 'delayed_log', control => 'at', append_only => true, boundary => '1 second', look_back => '0'),
+       roneo.create_updater('src', 'public.delayed', dest => 'delayed_keyed', control => 'at', boundary => '1 second', look_back => '0') \g /dev/null
+SELECT count(outcome(d)) FROM unnest('{delayed_log,delayed_keyed}'::regclass[]) AS d \g /dev/null
+SELECT told('one', $$ BEGIN; INSERT INTO delayed (id, note) VALUES (1, 'long') $$) \g /dev/null
+SELECT on_source($$ INSERT INTO delayed (id, note) VALUES (2, 'short') $$) \g /dev/null
+SELECT pg_sleep(1.1) \g /dev/null
+SELECT count(outcome(d)) FROM unnest('{delayed_log,delayed_keyed}'::regclass[]) AS d \g /dev/null
+SELECT is(shown('delayed_keyed'), 'short', 'a row that is older than the boundary is read');
+SELECT is(shown('delayed_log'), '', 'or held');
+SELECT told('one', 'COMMIT') \g /dev/null
+SELECT count(outcome(d)) FROM unnest('{delayed_log,delayed_keyed}'::regclass[]) AS d \g /dev/null
+SELECT is(shown(d), 'long short', format('one of a transaction that was open for longer than the boundary is not lost: %s', d)) FROM unnest('{delayed_log,delayed_keyed}'::regclass[]) AS d;

@@ -51,7 +51,7 @@ SELECT is(v.got, v.wanted, v.description) FROM (VALUES
     (part('late', c(last_value => '7', window_start => '5', horizon => '4294967340')), format('"At" >= ''5''::integer AND "At" <= ''7''::integer AND %s', since('44', 'X')), 'that are ready, without a key'),
     (part('late', c('{id}', last_value => '7', window_start => '5', horizon => '44', swept => '33'), swept => true), format('"At" <= ''7''::integer AND %s', since('33', 'M')), 'a sweep looks everywhere, since the last one'),
     (part('late', c(last_value => '7', window_start => '5', horizon => '44', swept => '33'), swept => true), format('"At" <= ''7''::integer AND %s', since('44', 'X')), 'without a key, since the last refresh'),
-    (part('late', c('{id}', false, '7', '5', '44')), '"At" >= ''5''::integer AND "At" <= ''7''::integer', 'without transactions, a window is read again by key'),
+    (part('late', c('{id}', false, '7', '5', '44')), '"At" OPERATOR(pg_catalog.>=) ''5''::integer AND "At" OPERATOR(pg_catalog.<=) ''7''::integer', 'without transactions, a window is read again by key'),
     (part('late', c(NULL, false, '7', '5', '44')), NULL, 'and not at all without one'),
     (part('null', c(null_control => 'ignore')), NULL, 'rows without a value may be ignored'),
     (part('null', c(null_control => 'read')), '"At" IS NULL AND NOT (pg_catalog.age(xmin) <= X AND pg_catalog.age(xmin) > M)', 'or read'),
@@ -59,11 +59,11 @@ SELECT is(v.got, v.wanted, v.description) FROM (VALUES
     (part('null', c(null_control => 'read', horizon => '44')), format('"At" IS NULL AND %s', since('44', 'X')), 'then those of newer transactions'),
     (part('null', c('{id}', null_control => 'read', horizon => '44', last_value => '7', repulling => true)), '"At" IS NULL', 'and all again in a repull of everything'),
     (part('bound', c()), NULL, 'without a boundary there is no bound'),
-    (part('bound', c(boundary => '10')), '"At" <= (SELECT pg_catalog.max("At") FROM s.t) - 10', 'of numbers it is one below the highest'),
+    (part('bound', c(boundary => '10')), '"At" <= ((SELECT pg_catalog.max("At") FROM s.t) - 10)', 'of numbers it is one below the highest'),
     (part('bound', c(type => 'timestamp with time zone')), NULL, 'of times none, where rows are known'),
     (part('bound', c(type => 'timestamp with time zone', boundary => '1 hour')), '"At" < ((pg_catalog.now() - ''1 hour''::pg_catalog.interval) AT TIME ZONE ''UTC'') AT TIME ZONE ''UTC''', 'one below the clock'),
-    (part('bound', c(follows => false, type => 'timestamp without time zone', zone => 'Asia/Tokyo')), '"At" < ((pg_catalog.now() - ''0''::pg_catalog.interval) AT TIME ZONE ''Asia/Tokyo'')', 'in the zone of the column, and never in the future'),
-    (part('bound', c(follows => false, type => 'date', boundary => '1 day')), '"At" < ((pg_catalog.now() - ''1 day''::pg_catalog.interval) AT TIME ZONE ''UTC'')::pg_catalog.date', 'a day is over before its rows are read'),
+    (part('bound', c(follows => false, type => 'timestamp without time zone', zone => 'Asia/Tokyo')), '"At" OPERATOR(pg_catalog.<) ((pg_catalog.now() - ''0''::pg_catalog.interval) AT TIME ZONE ''Asia/Tokyo'')', 'in the zone of the column, and never in the future'),
+    (part('bound', c(follows => false, type => 'date', boundary => '1 day')), '"At" OPERATOR(pg_catalog.<) ((pg_catalog.now() - ''1 day''::pg_catalog.interval) AT TIME ZONE ''UTC'')::pg_catalog.date', 'a day is over before its rows are read'),
     (part('bound', c(type => 'uuid')), NULL, 'where values have no distance there is none')
 ) AS v (got, wanted, description);
 

@@ -7,7 +7,7 @@ WITH public_function (proname, caller) AS (
                'preflight_local', 'grant_refresh', 'revoke_refresh', 'version']), 'people'
     UNION ALL
     SELECT unnest(ARRAY['begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
-               'record_failure', 'idle_checks', 'mark_idle', 'source_conninfo', 'preflight_probe', 'preflight']), 'the program'
+               'record_failure', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'source_conninfo', 'preflight_probe', 'preflight']), 'the program'
 ),
 signature AS (
     -- An argument a line, so that a diff shows the one that changed.

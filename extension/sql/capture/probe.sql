@@ -17,7 +17,8 @@ COMMENT ON FUNCTION roneo.attend_query(roneo.capture_replica, pg_snapshot) IS
 CREATE OR REPLACE FUNCTION roneo.probe_capture(r roneo.replica, c roneo.capture_replica)
 RETURNS roneo.probe LANGUAGE sql STABLE
 RETURN ROW(
-    format('SELECT pg_catalog.jsonb_build_object(''identity'', %s, ''attended'', %s)', roneo.identity_query(),
+    format('SELECT pg_catalog.jsonb_build_object(''identity'', %s, ''state'', %s, ''attended'', %s)', roneo.identity_query(),
+           roneo.state_of(roneo.source_regclass(r)),
            CASE WHEN c.position IS NOT NULL AND roneo.told_position(c) IS NULL THEN '''{"fate": "known"}''::pg_catalog.jsonb'
                 ELSE format('CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN %s END', roneo.attend_query(c, roneo.told_position(c))) END),
     CASE WHEN r.source_lockable THEN format('LOCK TABLE %s IN ACCESS SHARE MODE', roneo.source_name_of(r)) END,

@@ -2,6 +2,8 @@ CREATE OR REPLACE FUNCTION roneo.protection(c roneo.control_replica, standby boo
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE
     WHEN c.replica_id IS NULL THEN NULL
+    WHEN c.far_value IS NOT NULL THEN format('%s is far above all other values of %I, and rows below it are found by a sweep only: correct it on the source, or set sweep_every',
+                                             c.far_value, c.control)
     WHEN NOT roneo.follows_xmin(c) THEN format('late rows are found only within the boundary of %s%s', c.boundary,
         format(CASE WHEN c.key_columns IS NOT NULL AND c.look_back IS NOT NULL THEN ' and the look_back of %s' END, c.look_back))
     WHEN standby THEN format('late rows are known by their transaction; of a standby those older than %s can be missed', c.look_back)

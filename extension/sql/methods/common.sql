@@ -11,27 +11,15 @@ RETURN format('pg_catalog.to_regclass(%L)', roneo.source_name_of(r));
 COMMENT ON FUNCTION roneo.source_regclass(roneo.replica) IS
     'An SQL expression that is the source table''s oid on the source, or NULL where it is gone.';
 
--- Who writes may be another role than who asks.
-CREATE OR REPLACE FUNCTION roneo.track_counts_query()
-RETURNS text LANGUAGE sql IMMUTABLE
-RETURN $query$(
-    SELECT CASE WHEN pg_catalog.count(*) = 0 THEN pg_catalog.current_setting('track_counts')
-                ELSE 'for some roles or databases' END
-    FROM pg_catalog.pg_db_role_setting AS s, pg_catalog.unnest(s.setconfig) AS c (line)
-    WHERE c.line LIKE 'track_counts=%'
-      AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database AS d
-                                WHERE d.datname = pg_catalog.current_database())))$query$;
-COMMENT ON FUNCTION roneo.track_counts_query() IS
-    'A SQL expression for the source: on where the changes of all roles are counted, but for a session that turned that off by itself.';
-
 CREATE OR REPLACE FUNCTION roneo.table_probe(r roneo.replica)
 RETURNS roneo.probe LANGUAGE sql STABLE
 RETURN ROW(
     -- Before the snapshot: inside it the counters can show a row that the snapshot does not see,
     -- and whoever stores that loses the change.
-    format('SELECT pg_catalog.jsonb_build_object(''identity'', %s, ''track_counts'', %s, ''filter'', %L::text, ''leaves'', (%s))',
+    -- The state comes first: it must not know of a change that the counters beside it do not.
+    format('SELECT pg_catalog.jsonb_build_object(''state'', s.state, ''identity'', %s, ''track_counts'', %s, ''filter'', %L::text, ''leaves'', (%s)) FROM (SELECT %s AS state OFFSET 0) AS s',
            roneo.identity_query(), roneo.track_counts_query(), r.filter,
-           roneo.leaves_query(roneo.source_regclass(r))),
+           roneo.leaves_query(roneo.source_regclass(r)), roneo.state_of(roneo.source_regclass(r))),
     CASE WHEN r.source_lockable
          THEN format('LOCK TABLE %s IN ACCESS SHARE MODE', roneo.source_name_of(r)) END,
     format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s))',
@@ -84,10 +72,17 @@ END;
 COMMENT ON FUNCTION roneo.on_disk_step(jsonb) IS
     'A step on the source that waits, up to five seconds, until all that the snapshot saw is on its disk; none where the answer does not say how far its log was.';
 
+CREATE OR REPLACE FUNCTION roneo.takes_own_path(r roneo.replica)
+RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN r.filter IS NOT NULL OR r.source_kind = 'v';
+COMMENT ON FUNCTION roneo.takes_own_path(roneo.replica) IS
+    'Whether the source is read under the search_path that the replica was registered under.';
+
 CREATE OR REPLACE FUNCTION roneo.moved_step(r roneo.replica)
 RETURNS roneo.step LANGUAGE sql STABLE
 RETURN ROW(2, 'check', 'see that the source was not rewritten meanwhile',
-    roneo.moved_query(roneo.source_regclass(r)),
+    format('%s%s', CASE WHEN roneo.takes_own_path(r) THEN 'SET LOCAL search_path = pg_catalog, pg_temp; ' END,
+           roneo.moved_query(roneo.source_regclass(r))),
     NULL, NULL, NULL, NULL, NULL, NULL, false)::roneo.step;
 COMMENT ON FUNCTION roneo.moved_step(roneo.replica) IS
     'A step on the source that compares its files with those that the snapshot knows: a rewrite in between would have hidden rows.';
@@ -101,7 +96,7 @@ BEGIN ATOMIC
            format('SELECT pg_catalog.jsonb_build_object(''search_path'', pg_catalog.set_config(''search_path'', %L, true))',
                   r.filter_path),
            NULL, NULL, NULL, NULL, NULL::boolean, NULL, false
-    WHERE r.filter IS NOT NULL OR r.source_kind = 'v';
+    WHERE roneo.takes_own_path(r);
 END;
 COMMENT ON FUNCTION roneo.filter_path_step(roneo.replica) IS
     'A step on the source that sets the search_path under which the replica was registered; none for a table without a filter.';

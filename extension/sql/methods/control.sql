@@ -41,27 +41,25 @@ COMMENT ON FUNCTION roneo.files_query(text) IS
     'SQL for the tables that rows of a table come from, with their files; the table is given as an expression of type oid.';
 
 -- pg_sequences hides those of others; a cache too small to matter is the default of one.
-CREATE OR REPLACE FUNCTION roneo.control_facts_query(description jsonb, control text)
+CREATE OR REPLACE FUNCTION roneo.control_facts_query(description jsonb)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format($query$SELECT pg_catalog.jsonb_build_object(
     'snapshot', pg_catalog.pg_current_snapshot()::text,
     'zone', pg_catalog.current_setting('TimeZone'),
-    'top', (SELECT x.%1$I::text FROM %2$I.%3$I AS x WHERE x.%1$I IS NOT NULL ORDER BY x.%1$I DESC LIMIT 1),
-    'nulls', EXISTS (SELECT FROM %2$I.%3$I AS x WHERE x.%1$I IS NULL),
     'cache', (SELECT pg_catalog.max(q.seqcache) FROM pg_catalog.pg_sequence AS q
               JOIN pg_catalog.pg_depend AS d ON d.objid = q.seqrelid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = %4$s::pg_catalog.oid),
+                  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = %1$s::pg_catalog.oid),
     'inherited', EXISTS (SELECT FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent
-                         WHERE p.oid = %4$s::pg_catalog.oid AND p.relkind = 'r'),
-    'leaves', (%6$s),
-    'xmin', %5$s,
+                         WHERE p.oid = %1$s::pg_catalog.oid AND p.relkind = 'r'),
+    'leaves', (%3$s),
+    'xmin', %2$s,
     'plain', NOT EXISTS (
         WITH RECURSIVE tree AS (
-            SELECT %4$s::pg_catalog.oid AS oid
+            SELECT %1$s::pg_catalog.oid AS oid
             UNION
             SELECT i.inhrelid FROM tree AS t JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.oid)
         SELECT FROM tree AS t JOIN pg_catalog.pg_class AS p ON p.oid = t.oid WHERE p.relkind NOT IN ('r', 'p')))$query$,
-    control, description #>> '{relation,schema}', description #>> '{relation,name}', description #>> '{relation,oid}',
+    description #>> '{relation,oid}',
     CASE WHEN description #>> '{relation,kind}' IN ('r', 'p')
          THEN format('pg_catalog.has_column_privilege(%1$s::pg_catalog.oid, ''xmin'', ''SELECT'') AND '
                      '(pg_catalog.has_column_privilege(%1$s::pg_catalog.oid, ''tableoid'', ''SELECT'') OR NOT EXISTS ('
@@ -69,8 +67,17 @@ RETURN format($query$SELECT pg_catalog.jsonb_build_object(
                      description #>> '{relation,oid}')
          ELSE 'false' END,
     roneo.files_query(description #>> '{relation,oid}'));
-COMMENT ON FUNCTION roneo.control_facts_query(jsonb, text) IS
-    'A query on the source about its control column: highest value, zone, and whether rows show their transaction.';
+COMMENT ON FUNCTION roneo.control_facts_query(jsonb) IS
+    'A query on the source about the table of a control column: its leaves, and whether rows show their transaction.';
+
+CREATE OR REPLACE FUNCTION roneo.control_values_query(description jsonb, control text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format($query$SELECT pg_catalog.jsonb_build_object(
+    'top', (SELECT x.%1$I::pg_catalog.text FROM %2$I.%3$I AS x WHERE x.%1$I IS NOT NULL ORDER BY x.%1$I DESC LIMIT 1),
+    'nulls', EXISTS (SELECT FROM %2$I.%3$I AS x WHERE x.%1$I IS NULL))$query$,
+    control, description #>> '{relation,schema}', description #>> '{relation,name}');
+COMMENT ON FUNCTION roneo.control_values_query(jsonb, text) IS
+    'A query on the source about the values of its control column: the highest one, and whether some are missing.';
 
 CREATE OR REPLACE FUNCTION roneo.control_facts(source_name text, description jsonb, control text)
 RETURNS jsonb LANGUAGE plpgsql
@@ -84,7 +91,12 @@ DECLARE
 BEGIN
     zone := roneo.ask_link(link, 'SELECT pg_catalog.current_setting(''TimeZone'')');
     PERFORM roneo.tell_link(link, roneo.source_opening());
-    facts := roneo.ask_link(link, roneo.control_facts_query(description, control))::jsonb;
+    facts := roneo.ask_link(link, roneo.control_facts_query(description))::jsonb;
+    -- As the probe reads it: the functions of a view find their names there.
+    IF description #>> '{relation,kind}' = 'v' THEN
+        PERFORM roneo.ask_link(link, format('SELECT pg_catalog.set_config(''search_path'', %L, true)', description ->> 'path'));
+    END IF;
+    facts := facts || roneo.ask_link(link, roneo.control_values_query(description, control))::jsonb;
     PERFORM roneo.tell_link(link, 'ROLLBACK');
     PERFORM roneo.close_link(link);
     RETURN facts || jsonb_build_object('zone', zone);

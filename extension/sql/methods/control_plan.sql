@@ -91,10 +91,8 @@ COMMENT ON FUNCTION roneo.require_readable_rows(roneo.replica, roneo.control_rep
 CREATE OR REPLACE FUNCTION roneo.chunk_condition(c roneo.control_replica, answer jsonb)
 RETURNS text LANGUAGE sql STABLE
 RETURN CASE WHEN c.repulling AND c.last_value IS NOT NULL THEN concat_ws(' AND ',
-    format('%I <= %s', c.control, roneo.value_literal(c, c.last_value)),
-    format(CASE WHEN c.repull_from IS NOT NULL THEN '%I >= %s' END, c.control, roneo.value_literal(c, c.repull_from)),
-    format(CASE WHEN coalesce(answer #>> '{inside,chunk_to}', c.repull_to) IS NOT NULL THEN '%I < %s' END,
-           c.control, roneo.value_literal(c, coalesce(answer #>> '{inside,chunk_to}', c.repull_to)))) END;
+    roneo.compared(c, '<=', c.last_value), roneo.compared(c, '>=', c.repull_from),
+    roneo.compared(c, '<', coalesce(answer #>> '{inside,chunk_to}', c.repull_to))) END;
 COMMENT ON FUNCTION roneo.chunk_condition(roneo.control_replica, jsonb) IS
     'The half-open range that this round of a repull makes equal; NULL without one.';
 
@@ -149,11 +147,29 @@ RETURN answer #>> '{inside,upto}' IS NOT NULL
     OR roneo.is_swept(c, answer) AND coalesce((answer #>> '{inside,swept}')::boolean, true);
 COMMENT ON FUNCTION roneo.has_news(roneo.control_replica, jsonb) IS 'Whether there is anything to read.';
 
+-- A table that joins the tree between the snapshot and the reading brings rows that the snapshot sees.
+-- The next refresh finds it new, and reads it whole: without a key its rows would come twice.
+CREATE OR REPLACE FUNCTION roneo.known_leaves_condition(r roneo.replica, c roneo.control_replica, answer jsonb)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN (
+    SELECT coalesce(roneo.leaf_condition('= ANY', l.leaves), 'false')
+    FROM (SELECT ARRAY(SELECT k::oid FROM jsonb_object_keys(answer #> '{inside,leaves}') AS k ORDER BY 1)) AS l (leaves)
+    -- A right to read columns of a single table need not include tableoid.
+    WHERE c.key_columns IS NULL AND roneo.follows_xmin(c)
+      AND (r.source_lockable OR r.source_kind = 'p' OR cardinality(l.leaves) > 1)
+);
+COMMENT ON FUNCTION roneo.known_leaves_condition(roneo.replica, roneo.control_replica, jsonb) IS
+    'True for rows of the tables that the snapshot''s catalog shows; NULL for a replica with a key, which may read a row twice.';
+
 CREATE OR REPLACE FUNCTION roneo.window_select(r roneo.replica, c roneo.control_replica, answer jsonb)
 RETURNS text LANGUAGE sql STABLE
 RETURN (
-    SELECT CASE WHEN r.filter IS NULL THEN w.condition ELSE format(E'(%s) AND (%s\n)', w.condition, r.filter) END
-    FROM (SELECT roneo.window_condition(c, roneo.is_swept(c, answer), answer #>> '{inside,upto}',
+    SELECT concat_ws(' AND ',
+        CASE WHEN concat(w.known, r.filter) = '' THEN w.condition ELSE format('(%s)', w.condition) END,
+        w.known,
+        format(CASE WHEN r.filter IS NOT NULL THEN E'(%s\n)' END, r.filter))
+    FROM (SELECT roneo.known_leaves_condition(r, c, answer) AS known,
+                 roneo.window_condition(c, roneo.is_swept(c, answer), answer #>> '{inside,upto}',
               roneo.fresh_leaves(c, answer), roneo.chunk_condition(c, answer),
               roneo.age_of(roneo.answered_xid(answer, 'xmin')),
               roneo.age_of(roneo.answered_xid(answer, 'xmax'))) AS condition) AS w
@@ -217,9 +233,9 @@ RETURNS void LANGUAGE sql
 BEGIN ATOMIC
     UPDATE roneo.control_replica AS c
     SET (last_value, horizon, window_start, clock, open_since, leaves, swept, swept_at,
-         repull_from, repull_to, repulling, held_by, held_since) =
+         repull_from, repull_to, repulling, held_by, held_since, far_value) =
         (SELECT p.last_value, p.horizon, p.window_start, p.clock, p.open_since, p.leaves, p.swept, p.swept_at,
-                p.repull_from, p.repull_to, p.repulling, p.held_by, p.held_since
+                p.repull_from, p.repull_to, p.repulling, p.held_by, p.held_since, p.far_value
          FROM roneo.position_after(c, e.answer) AS p)
     FROM unnest(ended) AS e
     WHERE e.replica_id = c.replica_id;

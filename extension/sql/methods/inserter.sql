@@ -69,3 +69,8 @@ CREATE OR REPLACE FUNCTION roneo.still_inserter(r roneo.replica, m roneo.inserte
 RETURNS text LANGUAGE sql STABLE
 RETURN roneo.still_control(r, ROW(m.*)::roneo.control_replica);
 COMMENT ON FUNCTION roneo.still_inserter(roneo.replica, roneo.inserter_replica) IS 'What tells that there is nothing to do.';
+
+CREATE OR REPLACE FUNCTION roneo.watched_inserter(r roneo.replica, m roneo.inserter_replica, exact_every interval)
+RETURNS timestamptz LANGUAGE sql STABLE
+RETURN roneo.watched_control(r, ROW(m.*)::roneo.control_replica, exact_every);
+COMMENT ON FUNCTION roneo.watched_inserter(roneo.replica, roneo.inserter_replica, interval) IS 'Until when counters can tell that there is nothing to do.';

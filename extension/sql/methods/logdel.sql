@@ -59,3 +59,8 @@ BEGIN ATOMIC
     SELECT x.statement FROM roneo.remove_capture(r, ROW(m.*)::roneo.capture_replica, keep_table) AS x;
 END;
 COMMENT ON FUNCTION roneo.remove_logdel(roneo.replica, roneo.logdel_replica, boolean) IS 'What goes with it: its place on the source, and its table unless that is kept.';
+
+CREATE OR REPLACE FUNCTION roneo.watched_logdel(r roneo.replica, m roneo.logdel_replica, exact_every interval)
+RETURNS timestamptz LANGUAGE sql STABLE
+RETURN roneo.watched_capture(r, ROW(m.*)::roneo.capture_replica, exact_every);
+COMMENT ON FUNCTION roneo.watched_logdel(roneo.replica, roneo.logdel_replica, interval) IS 'Until when counters can tell that there is nothing to do.';

@@ -116,7 +116,7 @@ COMMENT ON FUNCTION roneo.probe_snapshot(roneo.replica, roneo.snapshot_replica) 
 -- Neither the clock nor the position in the log says whether this table changed.
 CREATE OR REPLACE FUNCTION roneo.fingerprint(answer jsonb)
 RETURNS jsonb LANGUAGE sql IMMUTABLE
-RETURN (answer -> 'before') #- '{identity,clock}' #- '{identity,lsn}';
+RETURN (answer -> 'before') - 'state' #- '{identity,clock}' #- '{identity,lsn}';
 COMMENT ON FUNCTION roneo.fingerprint(jsonb) IS
     'What stays the same as long as nothing changes in the source table: counters, files and sizes of each leaf, resets of the statistics, the server''s start, its identity.';
 
@@ -159,6 +159,16 @@ RETURN coalesce(
     AND at > clock_timestamp() - m.max_skip_age, false);
 COMMENT ON FUNCTION roneo.is_unchanged(roneo.snapshot_replica, jsonb, jsonb, jsonb, jsonb, timestamptz) IS
     'Whether the source is as it was at a load, and that load is young enough to be believed.';
+
+-- A user's type can be altered without a trace in the table.
+CREATE OR REPLACE FUNCTION roneo.watched_snapshot(r roneo.replica, m roneo.snapshot_replica, exact_every interval)
+RETURNS timestamptz LANGUAGE sql STABLE
+RETURN CASE WHEN m.check_changes AND m.pending_at IS NULL AND m.fingerprint IS NOT NULL
+                 AND roneo.is_steady(r.filter) AND m.fingerprint ->> 'filter' IS NOT DISTINCT FROM r.filter
+                 AND NOT jsonb_path_exists(m.columns, '$[*].type_ddl ? (@ != null)')
+            THEN m.loaded_at + m.max_skip_age END;
+COMMENT ON FUNCTION roneo.watched_snapshot(roneo.replica, roneo.snapshot_replica, interval) IS
+    'Until when the counters alone may say that there is nothing to do: until the copy is max_skip_age old, however often the rows of others are looked at; NULL: never.';
 
 CREATE OR REPLACE FUNCTION roneo.plan_snapshot(r roneo.replica, m roneo.snapshot_replica, answer jsonb)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE

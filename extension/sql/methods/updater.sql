@@ -70,3 +70,8 @@ CREATE OR REPLACE FUNCTION roneo.still_updater(r roneo.replica, m roneo.updater_
 RETURNS text LANGUAGE sql STABLE
 RETURN roneo.still_control(r, ROW(m.*)::roneo.control_replica);
 COMMENT ON FUNCTION roneo.still_updater(roneo.replica, roneo.updater_replica) IS 'What tells that there is nothing to do.';
+
+CREATE OR REPLACE FUNCTION roneo.watched_updater(r roneo.replica, m roneo.updater_replica, exact_every interval)
+RETURNS timestamptz LANGUAGE sql STABLE
+RETURN roneo.watched_control(r, ROW(m.*)::roneo.control_replica, exact_every);
+COMMENT ON FUNCTION roneo.watched_updater(roneo.replica, roneo.updater_replica, interval) IS 'Until when counters can tell that there is nothing to do.';

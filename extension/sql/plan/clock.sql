@@ -22,6 +22,13 @@ RETURNS interval LANGUAGE sql STABLE
 RETURN (at AT TIME ZONE zone) - (at AT TIME ZONE 'UTC');
 COMMENT ON FUNCTION roneo.zone_offset(text, timestamptz) IS 'How far a zone''s clock is ahead of UTC at a point of time.';
 
+CREATE OR REPLACE FUNCTION roneo.hour_repeats(c roneo.control_replica, moment timestamptz)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN c.control_type IN ('timestamp without time zone', 'date')
+    AND roneo.zone_offset(c.control_zone, moment) < roneo.zone_offset(c.control_zone, c.clock::timestamptz);
+COMMENT ON FUNCTION roneo.hour_repeats(roneo.control_replica, timestamptz) IS
+    'Whether the clock that values are written by was set back between the last refresh and a point of time, as in autumn.';
+
 -- A clock that was set back since shows values again that it showed before: so much lower may a
 -- row be that was written after that point of time.
 CREATE OR REPLACE FUNCTION roneo.lowest_local(zone text, since timestamptz, until timestamptz)

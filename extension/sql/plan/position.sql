@@ -14,7 +14,7 @@ COMMENT ON FUNCTION roneo.clock_order(roneo.control_replica, text) IS 'A clock o
 
 CREATE OR REPLACE FUNCTION roneo.clock_of(c roneo.control_replica, answer jsonb)
 RETURNS text LANGUAGE sql STABLE
-RETURN CASE roneo.control_class(c.control_type) WHEN 'serial' THEN coalesce(answer #>> '{before,top}', c.clock, '0')
+RETURN CASE roneo.control_class(c.control_type) WHEN 'serial' THEN coalesce(answer #>> '{before,top}', answer #>> '{inside,top}', c.clock, '0')
                                                 ELSE answer #>> '{before,clock}' END;
 COMMENT ON FUNCTION roneo.clock_of(roneo.control_replica, jsonb) IS
     'What the source''s clock showed before its open transactions were listed; of a serial, its highest value.';
@@ -165,6 +165,9 @@ BEGIN
     after.held_by := CASE WHEN is_held THEN coalesce(inside ->> 'holder', 'a transaction that is not shown') END;
     after.held_since := CASE WHEN is_held THEN coalesce(
         CASE WHEN c.held_by = after.held_by THEN c.held_since END, clock_timestamp()) END;
+    after.far_value := CASE WHEN inside ->> 'upto' IS NOT NULL THEN inside ->> 'far'
+                            WHEN roneo.control_class(c.control_type) = 'serial'
+                                 AND roneo.clock_of(c, answer)::numeric >= c.far_value::numeric THEN c.far_value END;
     IF c.repulling THEN
         after.repull_from := inside ->> 'chunk_to';
         after.repulling := after.repull_from IS NOT NULL;

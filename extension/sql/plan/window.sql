@@ -18,6 +18,20 @@ RETURN format(CASE WHEN value IS NOT NULL THEN '%L::%s' END, value, c.control_ty
 COMMENT ON FUNCTION roneo.value_literal(roneo.control_replica, text) IS
     'A control value as a literal of its type: it never passes through a client''s type.';
 
+-- A view is read under the search_path that it was registered under, and there may be operators in
+-- it that fit better: for types such as varchar, and for domains.
+CREATE OR REPLACE FUNCTION roneo.own_operator(c roneo.control_replica, sign text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN c.reads_xmin THEN sign ELSE format('OPERATOR(pg_catalog.%s)', sign) END;
+COMMENT ON FUNCTION roneo.own_operator(roneo.control_replica, text) IS
+    'PostgreSQL''s own operator, by its full name where the source is read under a search_path that is not ours.';
+
+CREATE OR REPLACE FUNCTION roneo.compared(c roneo.control_replica, sign text, value text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format(CASE WHEN value IS NOT NULL THEN '%I %s %s' END, c.control, roneo.own_operator(c, sign), roneo.value_literal(c, value));
+COMMENT ON FUNCTION roneo.compared(roneo.control_replica, text, text) IS
+    'A condition that compares the control column with a value; NULL without one.';
+
 CREATE OR REPLACE FUNCTION roneo.age_of(x xid8)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format(CASE WHEN x IS NOT NULL THEN '(SELECT pg_catalog.age(%L::pg_catalog.xid))' END,
@@ -67,11 +81,12 @@ RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE
     WHEN roneo.control_class(c.control_type) = 'time'
          AND (c.boundary::interval <> interval '0' OR NOT roneo.follows_xmin(c))
-        THEN format('%I < ((pg_catalog.now() - %L::pg_catalog.interval) AT TIME ZONE %L)%s', c.control, c.boundary,
+        THEN format('%I %s ((pg_catalog.now() - %L::pg_catalog.interval) AT TIME ZONE %L)%s', c.control, roneo.own_operator(c, '<'), c.boundary,
                     roneo.written_zone(c), CASE c.control_type WHEN 'timestamp with time zone' THEN ' AT TIME ZONE ''UTC'''
                                                                WHEN 'date' THEN '::pg_catalog.date' END)
     WHEN roneo.control_class(c.control_type) = 'serial' AND c.boundary::numeric <> 0
-        THEN format('%1$I <= (SELECT pg_catalog.max(%1$I) FROM %2$s) - %3$s', c.control, relation, c.boundary::numeric)
+        THEN format('%1$I %4$s ((SELECT pg_catalog.max(%1$I) FROM %2$s) %5$s %3$s)', c.control, relation, c.boundary::numeric,
+                    roneo.own_operator(c, '<='), roneo.own_operator(c, '-'))
 END;
 COMMENT ON FUNCTION roneo.bound_condition(roneo.control_replica, text) IS
     'The upper bound that the boundary gives; NULL for none.';
@@ -79,9 +94,8 @@ COMMENT ON FUNCTION roneo.bound_condition(roneo.control_replica, text) IS
 CREATE OR REPLACE FUNCTION roneo.new_condition(c roneo.control_replica, upto text, x text, m text)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN concat_ws(' AND ',
-    coalesce(format(CASE WHEN c.last_value IS NOT NULL THEN '%I > %s' END, c.control, roneo.value_literal(c, c.last_value)),
-             format('%I IS NOT NULL', c.control)),
-    format(CASE WHEN upto IS NOT NULL THEN '%I <= %s' END, c.control, roneo.value_literal(c, upto)),
+    coalesce(roneo.compared(c, '>', c.last_value), format('%I IS NOT NULL', c.control)),
+    roneo.compared(c, '<=', upto),
     roneo.ready_condition(c, x, m));
 COMMENT ON FUNCTION roneo.new_condition(roneo.control_replica, text, text, text) IS
     'True for a row above the position that can be read now.';
@@ -101,8 +115,7 @@ RETURN CASE
                                                    THEN coalesce(c.swept, c.horizon) ELSE c.horizon END, x, m), 'true'))
     -- Without xmin a key still lets the look-back be read again.
     WHEN c.key_columns IS NOT NULL AND c.window_start IS NOT NULL THEN
-        format('%1$I >= %2$s AND %1$I <= %3$s', c.control, roneo.value_literal(c, c.window_start),
-               roneo.value_literal(c, c.last_value))
+        format('%s AND %s', roneo.compared(c, '>=', c.window_start), roneo.compared(c, '<=', c.last_value))
 END;
 COMMENT ON FUNCTION roneo.late_condition(roneo.control_replica, boolean, text, text) IS
     'True for a row at or below the position that may not have been read; NULL where that cannot be known. swept: looked for in the whole table.';
@@ -142,7 +155,7 @@ RETURNS text LANGUAGE sql IMMUTABLE
 RETURN (
     SELECT CASE WHEN parts.either IS NOT NULL THEN concat_ws(' AND ',
         CASE WHEN c.window_start IS NOT NULL AND c.last_value IS NOT NULL AND NOT swept
-             THEN format('%I >= %s', c.control, roneo.value_literal(c, c.window_start)) END,
+             THEN roneo.compared(c, '>=', c.window_start) END,
         roneo.leaf_condition('<> ALL', fresh_leaves),
         format(CASE WHEN chunk IS NOT NULL THEN 'NOT (%s)' END, chunk),
         parts.either) END

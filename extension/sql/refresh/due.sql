@@ -24,25 +24,36 @@ END;
 COMMENT ON FUNCTION roneo.due_at(roneo.replica) IS
     'When a replica is to be refreshed next; NULL: only when told to.';
 
+CREATE OR REPLACE FUNCTION roneo.due_replicas(source_names text[], methods text[])
+RETURNS TABLE (replica_id integer, dest text, source_name text, method text, due_at timestamptz) LANGUAGE sql
+BEGIN ATOMIC
+    SELECT r.replica_id, format('%I.%I', coalesce(n.nspname, r.dest_schema), coalesce(c.relname, r.dest_name)),
+           s.source_name, r.method, r.due_at
+    -- OFFSET 0: worked out once for each, of many.
+    FROM (SELECT k.replica_id, k.source_id, k.dest, k.dest_schema, k.dest_name, k.method, k.refresh_group, roneo.due_at(k) AS due_at
+          FROM roneo.replica AS k
+          WHERE methods IS NULL OR k.method = ANY (methods)
+          OFFSET 0) AS r
+    JOIN roneo.source AS s USING (source_id)
+    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.dest
+    LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE r.due_at <= clock_timestamp()
+      -- The others of its group come with it.
+      AND (r.refresh_group IS NULL OR NOT EXISTS (
+          SELECT FROM roneo.replica AS k
+          WHERE k.source_id = r.source_id AND k.refresh_group = r.refresh_group
+            AND (roneo.due_at(k), k.replica_id) < (r.due_at, r.replica_id)))
+      AND (source_names IS NULL OR s.source_name = ANY (source_names))
+    ORDER BY r.due_at, r.replica_id;
+END;
+COMMENT ON FUNCTION roneo.due_replicas(text[], text[]) IS
+    'What due() tells, with the number of each replica.';
+
 CREATE OR REPLACE FUNCTION roneo.due(
     source_names text[] DEFAULT NULL, methods text[] DEFAULT NULL)
 RETURNS TABLE (dest text, source_name text, method text, due_at timestamptz) LANGUAGE sql
 BEGIN ATOMIC
-    SELECT format('%I.%I', coalesce(n.nspname, r.dest_schema), coalesce(c.relname, r.dest_name)),
-           s.source_name, r.method, roneo.due_at(r)
-    FROM roneo.replica AS r
-    JOIN roneo.source AS s USING (source_id)
-    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.dest
-    LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE roneo.due_at(r) <= clock_timestamp()
-      -- The others of its group come with it.
-      AND NOT EXISTS (
-          SELECT FROM roneo.replica AS k
-          WHERE (k.source_id, k.refresh_group) = (r.source_id, r.refresh_group)
-            AND (roneo.due_at(k), k.replica_id) < (roneo.due_at(r), r.replica_id))
-      AND (source_names IS NULL OR s.source_name = ANY (source_names))
-      AND (methods IS NULL OR r.method = ANY (methods))
-    ORDER BY roneo.due_at(r), r.replica_id;
+    SELECT d.dest, d.source_name, d.method, d.due_at FROM roneo.due_replicas(source_names, methods) AS d;
 END;
 COMMENT ON FUNCTION roneo.due(text[], text[]) IS
     'The replicas that are due now, those that have waited longest first; NULL: of all sources, of all methods.';

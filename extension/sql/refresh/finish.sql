@@ -92,6 +92,7 @@ RETURN jsonb_build_object(
     'version',           answer #> '{before,identity,version}',
     'in_recovery',       answer #> '{before,identity,in_recovery}',
     'lsn',               answer #> '{before,identity,lsn}',
+    'clock',             answer #> '{before,identity,clock}',
     'table',             answer #> '{inside,relation,oid}');
 COMMENT ON FUNCTION roneo.identity_of(jsonb) IS 'Which cluster and table an answer came from.';
 
@@ -180,7 +181,10 @@ BEGIN
         last_message    = NULL,
         failures        = CASE WHEN ended.outcome = 'deferred' THEN failures ELSE 0 END,
         source_kind     = coalesce((answer #>> '{inside,relation,kind}')::"char", source_kind),
-        identity        = roneo.identity_of(answer)
+        identity        = roneo.identity_of(answer),
+        source_state    = CASE WHEN ended.outcome <> 'deferred' AND NOT roneo.wants_again(r.replica_id, answer, ended.outcome)
+                               THEN (answer #>> '{before,state}')::uuid END,
+        looked_at       = ended.started_at
     WHERE replica_id = r.replica_id;
     RETURN ended.run_id;
 END;

@@ -4,7 +4,8 @@ FROM (VALUES
     ('history_days',      '90',  'days that a run is kept in roneo.run'),
     ('lock_timeout_ms',   '200', 'milliseconds that a patient step waits for its lock, once'),
     ('lock_attempts',     '25',  'times that it tries'),
-    ('connect_timeout_s', '10',  'seconds to wait for a connection to a source')
+    ('connect_timeout_s', '10',  'seconds to wait for a connection to a source'),
+    ('exact_check_s',     '600', 'seconds that the source''s counters are believed without a look at its rows; 0: never')
 ) AS d (setting_name, value, meaning)
 LEFT JOIN roneo.setting AS s USING (setting_name);
 COMMENT ON VIEW roneo.settings IS
