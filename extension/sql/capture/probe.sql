@@ -23,7 +23,7 @@ RETURN ROW(
                 ELSE format('CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN %s END', roneo.attend_query(c, roneo.told_position(c))) END),
     CASE WHEN r.source_lockable THEN format('LOCK TABLE %s IN ACCESS SHARE MODE', roneo.source_name_of(r)) END,
     format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s), ''snapshot'', pg_catalog.pg_current_snapshot()::text, '
-           '''lsn'', CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_insert_lsn() END, '
+           '''lsn'', CASE WHEN NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting(''synchronous_commit'') = ''off'' THEN pg_catalog.pg_current_wal_insert_lsn() END, '
            '''capture'', roneo_capture.describe(%s), ''pending'', %s)',
            roneo.relation_query(roneo.source_regclass(r)), c.capture_id, roneo.pending_query(c, roneo.usable_batch_limit(r.dest, c)))
 )::roneo.probe;

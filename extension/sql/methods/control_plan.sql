@@ -223,6 +223,7 @@ BEGIN
         RETURN NEXT roneo.dest_step(5, 'drop the staging table', format('DROP TABLE pg_temp.%I', roneo.staging_name(r)));
     END IF;
     RETURN NEXT roneo.moved_step(r);
+    RETURN QUERY SELECT * FROM roneo.on_disk_step(answer);
 END;
 $$;
 COMMENT ON FUNCTION roneo.plan_control(roneo.replica, roneo.control_replica, jsonb, boolean) IS

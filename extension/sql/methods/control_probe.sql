@@ -172,6 +172,7 @@ RETURN (
     SELECT format($query$%14$sSELECT pg_catalog.jsonb_build_object(
     'relation', (%1$s),
     'snapshot', pg_catalog.pg_current_snapshot()::text,
+    'lsn', CASE WHEN NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('synchronous_commit') = 'off' THEN pg_catalog.pg_current_wal_insert_lsn() END,
     'leaves', roneo_files.list,
     'upto', roneo_upto.value::text,
     'cut', %2$s,
