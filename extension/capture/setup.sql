@@ -244,14 +244,74 @@ $$;
 COMMENT ON FUNCTION roneo_capture.needs_rows(oid) IS
     'Whether statement triggers would miss changes: partitions, inheritance, tables fed by logical replication.';
 
+-- The queue holds what a domain is made of: where a column has no value, and where many keys are
+-- packed, a NULL stands, which a domain may refuse.
+CREATE OR REPLACE FUNCTION roneo_capture.base_type(type_id oid)
+RETURNS oid LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+WITH RECURSIVE base AS (
+    SELECT t.oid, t.typtype, t.typbasetype FROM pg_type AS t WHERE t.oid = type_id
+    UNION ALL
+    SELECT t.oid, t.typtype, t.typbasetype FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+)
+SELECT b.oid FROM base AS b WHERE b.typtype <> 'd'
+$$;
+COMMENT ON FUNCTION roneo_capture.base_type(oid) IS 'What a domain, of a domain perhaps, is made of; other types are their own.';
+
 CREATE OR REPLACE FUNCTION roneo_capture.column_types(relation oid, names name[])
 RETURNS text[] LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT array_agg(format_type(a.atttypid, -1) ORDER BY n.place)
+SELECT array_agg(format_type(roneo_capture.base_type(a.atttypid), -1) ORDER BY n.place)
 FROM unnest(names) WITH ORDINALITY AS n (name, place)
 LEFT JOIN pg_attribute AS a ON a.attrelid = relation AND a.attname = n.name AND a.attnum > 0 AND NOT a.attisdropped
 $$;
-COMMENT ON FUNCTION roneo_capture.column_types(oid, name[]) IS 'The types of columns, without their lengths; NULL for one that is gone.';
+COMMENT ON FUNCTION roneo_capture.column_types(oid, name[]) IS
+    'The types of columns, without their lengths and under their domains; NULL for one that is gone.';
+
+-- Two keys that the table takes for one are one in the queue too.
+CREATE OR REPLACE FUNCTION roneo_capture.collate_clause(relation oid, name name)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
+FROM pg_attribute AS a
+JOIN pg_type AS t ON t.oid = roneo_capture.base_type(a.atttypid) AND t.typcollation <> a.attcollation
+JOIN pg_collation AS l ON l.oid = a.attcollation
+JOIN pg_namespace AS n ON n.oid = l.collnamespace
+WHERE a.attrelid = relation AND a.attname = collate_clause.name
+$$;
+COMMENT ON FUNCTION roneo_capture.collate_clause(oid, name) IS 'The COLLATE of a column that has not that of its type; else NULL.';
+
+-- An array of arrays would be unnested whole, and one of rows into their columns.
+CREATE OR REPLACE FUNCTION roneo_capture.can_pack(relation oid, names name[])
+RETURNS boolean LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT NOT EXISTS (
+    SELECT FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = roneo_capture.base_type(a.atttypid)
+    WHERE a.attrelid = relation AND a.attname = ANY (names) AND (t.typcategory = 'A' OR t.typtype = 'c' OR t.typarray = 0))
+$$;
+COMMENT ON FUNCTION roneo_capture.can_pack(oid, name[]) IS 'Whether values of columns can be written many at a time, as arrays.';
+
+-- As the one who calls. The role of the queue makes columns of these types.
+CREATE OR REPLACE FUNCTION roneo_capture.open_schemas(relation oid, names name[])
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    closed name;
+BEGIN
+    FOR closed IN
+        SELECT DISTINCT n.nspname
+        FROM pg_attribute AS a
+        JOIN pg_type AS t ON t.oid = roneo_capture.base_type(a.atttypid)
+        LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+        JOIN pg_namespace AS n ON n.oid IN (t.typnamespace, l.collnamespace)
+        WHERE a.attrelid = relation AND a.attname = ANY (names) AND NOT has_schema_privilege('roneo_capture', n.oid, 'USAGE')
+    LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO roneo_capture', closed);
+    END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.open_schemas(oid, name[]) IS
+    'Lets the role that owns the queues use the types and collations of columns.';
 
 -- citext and its like are equal by an operator of their own, which no search_path need show.
 CREATE OR REPLACE FUNCTION roneo_capture.equality(type_id oid)
@@ -259,14 +319,13 @@ RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT coalesce((
     SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
-    FROM pg_type AS t
-    JOIN pg_opclass AS k ON k.opcintype = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END AND k.opcdefault
+    FROM pg_opclass AS k
     JOIN pg_am AS m ON m.oid = k.opcmethod AND m.amname = 'btree'
     JOIN pg_amop AS a ON a.amopfamily = k.opcfamily AND a.amoplefttype = k.opcintype AND a.amoprighttype = k.opcintype
         AND a.amopstrategy = 3
     JOIN pg_operator AS o ON o.oid = a.amopopr
     JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-    WHERE t.oid = type_id), 'OPERATOR(pg_catalog.=)')
+    WHERE k.opcdefault AND k.opcintype = roneo_capture.base_type(type_id)), 'OPERATOR(pg_catalog.=)')
 $$;
 COMMENT ON FUNCTION roneo_capture.equality(oid) IS 'The operator by which an index finds values of a type.';
 
@@ -279,9 +338,10 @@ BEGIN
     FOR segment IN 0 .. 2 LOOP
         queue := roneo_capture.queue_name(c.capture_id, segment);
         EXECUTE format('CREATE TABLE IF NOT EXISTS %s (xid xid8 NOT NULL, op "char", at timestamptz, %s)', queue, (
-            SELECT string_agg(CASE WHEN c.packs THEN format('k%1$s %2$s, p%1$s %2$s[]', t.n, t.type)
-                                   ELSE format('k%s %s', t.n, t.type) END, ', ' ORDER BY t.n)
-            FROM unnest(c.key_types) WITH ORDINALITY AS t (type, n)));
+            SELECT string_agg(concat(format('k%s %s%s', t.n, t.type, l.clause),
+                                     CASE WHEN c.packs THEN format(', p%s %s[]%s', t.n, t.type, l.clause) END), ', ' ORDER BY t.n)
+            FROM unnest(c.key_types, c.key_columns) WITH ORDINALITY AS t (type, name, n)
+            CROSS JOIN LATERAL roneo_capture.collate_clause(c.relation, t.name) AS l (clause)));
         EXECUTE format('CREATE INDEX IF NOT EXISTS queue_%s_%s_xid_idx ON %s (xid)', c.capture_id, segment, queue);
         FOR place IN 1 .. cardinality(c.image_types) LOOP
             EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS i%s %s', queue, place, c.image_types[place]);
@@ -301,7 +361,7 @@ DECLARE
 BEGIN
     EXECUTE format('DROP TABLE IF EXISTS %s', queues);
     UPDATE roneo_capture.capture AS k SET
-        key_types = types, packs = NOT EXISTS (SELECT FROM unnest(types) AS t WHERE t LIKE '%[]')
+        key_types = types, packs = roneo_capture.can_pack(k.relation, k.key_columns)
     WHERE k.capture_id = c.capture_id RETURNING k.* INTO c;
     PERFORM roneo_capture.make_segments(c);
     FOR reader IN SELECT DISTINCT u.role_name FROM roneo_capture.consumer AS u WHERE u.capture_id = c.capture_id LOOP
@@ -330,8 +390,7 @@ BEGIN
     INSERT INTO roneo_capture.capture (relation, relation_name, key_columns, key_types, row_level, packs)
     SELECT of_table, format('%I.%I', n.nspname, k.relname), prepare.key_columns, types,
            prepare.row_level OR roneo_capture.needs_rows(of_table),
-           -- An array of arrays would be unnested whole.
-           NOT EXISTS (SELECT FROM unnest(types) AS t WHERE t LIKE '%[]')
+           roneo_capture.can_pack(of_table, prepare.key_columns)
     FROM pg_class AS k JOIN pg_namespace AS n ON n.oid = k.relnamespace
     WHERE k.oid = of_table
     ON CONFLICT ON CONSTRAINT capture_relation_key_columns_key DO NOTHING;
@@ -434,8 +493,10 @@ CREATE OR REPLACE FUNCTION roneo_capture.capture_table(
 RETURNS integer LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    id integer := roneo_capture.prepare(of_table, key_columns, image_columns, row_level);
+    id integer;
 BEGIN
+    PERFORM roneo_capture.open_schemas(of_table, key_columns || image_columns);
+    id := roneo_capture.prepare(of_table, key_columns, image_columns, row_level);
     PERFORM roneo_capture.attach(id);
     RETURN id;
 END;

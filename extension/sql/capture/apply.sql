@@ -3,15 +3,19 @@
 CREATE OR REPLACE FUNCTION roneo.equality(type_id oid)
 RETURNS text LANGUAGE sql STABLE
 RETURN coalesce((
+    WITH RECURSIVE base AS (
+        SELECT t.oid, t.typtype, t.typbasetype FROM pg_type AS t WHERE t.oid = type_id
+        UNION ALL
+        SELECT t.oid, t.typtype, t.typbasetype FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+    )
     SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
-    FROM pg_type AS t
-    JOIN pg_opclass AS k ON k.opcintype = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END AND k.opcdefault
+    FROM base AS t
+    JOIN pg_opclass AS k ON k.opcintype = t.oid AND k.opcdefault
     JOIN pg_am AS m ON m.oid = k.opcmethod AND m.amname = 'btree'
     JOIN pg_amop AS a ON a.amopfamily = k.opcfamily AND a.amoplefttype = k.opcintype AND a.amoprighttype = k.opcintype
         AND a.amopstrategy = 3
     JOIN pg_operator AS o ON o.oid = a.amopopr
-    JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-    WHERE t.oid = type_id), 'OPERATOR(pg_catalog.=)');
+    JOIN pg_namespace AS n ON n.oid = o.oprnamespace), 'OPERATOR(pg_catalog.=)');
 COMMENT ON FUNCTION roneo.equality(oid) IS 'The operator by which an index finds values of a type, whatever the search_path.';
 
 CREATE OR REPLACE FUNCTION roneo.same_key(target regclass, key_columns name[], one text, other text)
