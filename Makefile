@@ -50,9 +50,10 @@ sql-test:
 server-test:
 	prove -j 2 --timer --exec bash sql-tests/servers/check sql-tests/upgrade/check
 
-# Late rows under kills of the runner and of backends on both sides; longer ones find more.
+# Late rows, and captures, under kills of the runner, of backends and of servers; longer ones find more.
 stress-test:
 	sql-tests/stress/late_rows 10
+	sql-tests/stress/captures 10
 
 # Between versions of PostgreSQL, for whoever has several: BINDIRS='/usr/lib/postgresql/*/bin'
 version-test:
