@@ -48,7 +48,7 @@ COMMENT ON FUNCTION roneo.replay_mode(roneo.capture_replica, jsonb) IS
 -- Who lets the first refresh fill a table that was made empty by other means has not filled it.
 CREATE OR REPLACE FUNCTION roneo.is_unfilled(r roneo.replica, c roneo.capture_replica)
 RETURNS boolean LANGUAGE sql STABLE
-RETURN c.tables IS NULL AND pg_relation_size(r.dest) = 0
+RETURN r.last_success_at IS NULL AND pg_relation_size(r.dest) = 0
     AND NOT EXISTS (SELECT FROM pg_partition_tree(r.dest) AS t WHERE t.isleaf AND pg_relation_size(t.relid) > 0);
 COMMENT ON FUNCTION roneo.is_unfilled(roneo.replica, roneo.capture_replica) IS
     'Whether a table that others were to fill is empty still at its first refresh; then all rows are read.';
