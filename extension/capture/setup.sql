@@ -525,6 +525,8 @@ SELECT coalesce(
     CASE WHEN NOT EXISTS (SELECT FROM pg_class AS k WHERE k.oid = c.relation) THEN 'its table was dropped'
          WHEN roneo_capture.column_types(c.relation, c.key_columns) IS DISTINCT FROM c.key_types
              THEN format('the key columns %s were renamed, dropped or changed', array_to_string(c.key_columns, ', '))
+         WHEN EXISTS (SELECT FROM roneo_capture.own_tables(c.relation) AS t WHERE t.relkind = 'f')
+             THEN 'one of its partitions is a foreign table, whose rows can change where no trigger of ours is'
          WHEN NOT c.row_level AND roneo_capture.needs_rows(c.relation)
              THEN 'the table has become part of a tree, or is fed by logical replication: row triggers are needed' END,
     (SELECT format('trigger %s on %s %s', w.name, w.relid::regclass,
@@ -543,6 +545,19 @@ SELECT coalesce(
 $$;
 COMMENT ON FUNCTION roneo_capture.problem(roneo_capture.capture) IS
     'Why a capture would miss changes of its table, now; NULL where it does not.';
+
+-- What is no problem can still be better: the file of a partition without a trigger for TRUNCATE is
+-- watched, and VACUUM FULL changes it too.
+CREATE OR REPLACE FUNCTION roneo_capture.can_complete(c roneo_capture.capture)
+RETURNS boolean LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT EXISTS (
+    SELECT FROM roneo_capture.wanted_triggers(c) AS w
+    JOIN pg_class AS k ON k.oid = w.relid AND pg_has_role(k.relowner, 'MEMBER')
+    WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = w.relid AND g.tgname = w.name))
+$$;
+COMMENT ON FUNCTION roneo_capture.can_complete(roneo_capture.capture) IS
+    'Whether a capture lacks triggers that this role can make.';
 
 -- The transaction that last wrote a trigger's row in the catalog: whoever disabled it and enabled
 -- it again has left a trace.
@@ -563,7 +578,7 @@ SELECT jsonb_build_object(
                    'bounds', CASE WHEN t.is_partition AND t.relid <> c.relation THEN pg_get_partition_constraintdef(t.relid) END))
                FROM roneo_capture.own_tables(c.relation) AS t
                LEFT JOIN LATERAL (
-                   SELECT md5(string_agg(concat_ws(' ', r.tgname, r.tgfoid, r.tgenabled, r.xmin), ',' ORDER BY r.tgname)) AS print,
+                   SELECT jsonb_object_agg(r.tgname, concat_ws(' ', r.oid, r.tgfoid, r.tgenabled, r.xmin)) AS print,
                           bool_or(r.tgname LIKE '%\_truncate') AS sees_truncate
                    FROM pg_trigger AS r
                    WHERE r.tgrelid = t.relid AND r.tgname LIKE format('roneo\_capture\_%s\_%%', id)) AS g ON true))
@@ -571,7 +586,7 @@ FROM roneo_capture.capture AS c
 WHERE c.capture_id = id
 $$;
 COMMENT ON FUNCTION roneo_capture.describe(integer) IS
-    'What a refresh looks at before it believes a capture: its state, what is wrong with it, and each of its tables with its file and a print of its triggers.';
+    'What a refresh looks at before it believes a capture: its state, what is wrong with it, and each of its tables with its file and a print of each of its triggers.';
 
 CREATE OR REPLACE FUNCTION roneo_capture.require_own(id uuid)
 RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -613,8 +628,10 @@ CREATE OR REPLACE FUNCTION roneo_capture.register(id integer, destination text, 
 RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    made roneo_capture.consumer;
-    c    roneo_capture.capture;
+    made   roneo_capture.consumer;
+    c      roneo_capture.capture;
+    -- Before the position: a partition that comes in between is new.
+    tables jsonb := roneo_capture.describe(id) -> 'tables';
 BEGIN
     SELECT k.* INTO STRICT c FROM roneo_capture.capture AS k WHERE k.capture_id = id FOR UPDATE;
     IF NOT has_any_column_privilege(session_user, c.relation, 'SELECT') THEN
@@ -626,7 +643,7 @@ BEGIN
     RETURNING * INTO made;
     EXECUTE format('GRANT SELECT ON %s TO %I',
         (SELECT string_agg(roneo_capture.queue_name(id, s), ', ') FROM generate_series(0, 2) AS s), session_user);
-    RETURN jsonb_build_object('consumer_id', made.consumer_id, 'position', made.position::text, 'packs', c.packs);
+    RETURN jsonb_build_object('consumer_id', made.consumer_id, 'position', made.position::text, 'packs', c.packs, 'tables', tables);
 END;
 $$;
 COMMENT ON FUNCTION roneo_capture.register(integer, text, text) IS

@@ -136,7 +136,9 @@ BEGIN
     END IF;
     PERFORM roneo.tell_source(dest, format('SELECT roneo_capture.readdress(%L, %L, %L)', c.consumer_id, roneo.dest_identity(),
         (SELECT roneo.dest_label(r.dest_schema, r.dest_name) FROM roneo.replica AS r WHERE r.replica_id = c.replica_id)));
-    UPDATE roneo.capture_replica AS k SET tables = NULL WHERE k.replica_id = c.replica_id;
+    -- They stay known: what was not among them is new, and read whole.
+    UPDATE roneo.capture_replica AS k SET tables = (SELECT jsonb_object_agg(t.key, t.value || '{"accepted": true}') FROM jsonb_each(c.tables) AS t)
+    WHERE k.replica_id = c.replica_id;
 END;
 $$;
 COMMENT ON FUNCTION roneo.accept_capture(regclass) IS

@@ -104,7 +104,7 @@ BEGIN
     END IF;
     SELECT k.value ->> 'name' INTO gone
     FROM jsonb_each(c.tables) AS k
-    WHERE answer #> ARRAY['inside', 'capture', 'tables', k.key] IS NULL
+    WHERE answer #> ARRAY['inside', 'capture', 'tables', k.key] IS NULL AND NOT k.value ? 'accepted'
     LIMIT 1;
     IF FOUND THEN
         PERFORM roneo.refuse_position(r, format('%s is no longer part of the source table', gone),
@@ -112,7 +112,9 @@ BEGIN
     END IF;
     SELECT k.value ->> 'name' INTO gone
     FROM jsonb_each(c.tables) AS k
-    WHERE answer #>> ARRAY['inside', 'capture', 'tables', k.key, 'triggers'] <> k.value ->> 'triggers'
+    -- More of them is well: a partition that came later has got its own for TRUNCATE.
+    WHERE NOT coalesce(answer #> ARRAY['inside', 'capture', 'tables', k.key, 'triggers'] @> nullif(k.value -> 'triggers', 'null'), true)
+      AND NOT k.value ? 'accepted'
     LIMIT 1;
     IF FOUND THEN
         PERFORM roneo.refuse_position(r, format('the triggers of %s on the source were disabled or made anew meanwhile', gone));
