@@ -352,6 +352,26 @@ $$;
 COMMENT ON FUNCTION roneo_capture.make_segments(roneo_capture.capture) IS
     'Makes the three tables of a queue, or adds to them what is missing.';
 
+-- Of the images only what the role may read in the table itself.
+CREATE OR REPLACE FUNCTION roneo_capture.open_queue(c roneo_capture.capture, reader name)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    columns text := concat_ws(', ', 'xid', 'op', 'at',
+        (SELECT string_agg(concat_ws(', ', format('k%s', n), format(CASE WHEN c.packs THEN 'p%s' END, n)), ', ' ORDER BY n)
+         FROM generate_series(1, cardinality(c.key_columns)) AS n),
+        (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n)
+         FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)
+         JOIN pg_attribute AS a ON a.attrelid = c.relation AND a.attname = i.name
+         WHERE has_column_privilege(reader, c.relation, a.attnum, 'SELECT')));
+BEGIN
+    FOR segment IN 0 .. 2 LOOP
+        EXECUTE format('GRANT SELECT (%s) ON %s TO %I', columns, roneo_capture.queue_name(c.capture_id, segment), reader);
+    END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.open_queue(roneo_capture.capture, name) IS 'Lets a role read the queue of a capture.';
+
 CREATE OR REPLACE FUNCTION roneo_capture.retype(c roneo_capture.capture, types text[])
 RETURNS roneo_capture.capture LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -365,7 +385,7 @@ BEGIN
     WHERE k.capture_id = c.capture_id RETURNING k.* INTO c;
     PERFORM roneo_capture.make_segments(c);
     FOR reader IN SELECT DISTINCT u.role_name FROM roneo_capture.consumer AS u WHERE u.capture_id = c.capture_id LOOP
-        EXECUTE format('GRANT SELECT ON %s TO %I', queues, reader);
+        PERFORM roneo_capture.open_queue(c, reader);
     END LOOP;
     EXECUTE format('INSERT INTO %s (xid, op) VALUES (pg_current_xact_id(), ''r'')', roneo_capture.queue_name(c.capture_id, c.segment));
     RETURN c;
@@ -381,8 +401,13 @@ AS $$
 DECLARE
     c     roneo_capture.capture;
     types text[] := roneo_capture.column_types(of_table, key_columns);
+    owner name := (SELECT pg_get_userbyid(k.relowner) FROM pg_class AS k WHERE k.oid = of_table);
     added name[];
 BEGIN
+    IF NOT pg_has_role(session_user, owner, 'MEMBER') AND NOT has_table_privilege(session_user, of_table, 'TRIGGER') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('role %I may make no triggers on %s', session_user, of_table);
+    END IF;
     IF array_position(types, NULL) IS NOT NULL OR cardinality(types) IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_column',
             MESSAGE = format('%s has not all of the key columns %s', of_table, key_columns);
@@ -413,8 +438,8 @@ BEGIN
     RETURNING k.* INTO c;
     PERFORM roneo_capture.make_segments(c);
     PERFORM roneo_capture.write_functions(c);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION roneo_capture.new_%1$s(), roneo_capture.old_%1$s(), roneo_capture.row_new_%1$s(), roneo_capture.row_old_%1$s(), roneo_capture.truncate_%1$s() TO %2$I',
-                   c.capture_id, session_user);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION roneo_capture.new_%1$s(), roneo_capture.old_%1$s(), roneo_capture.row_new_%1$s(), roneo_capture.row_old_%1$s(), roneo_capture.truncate_%1$s() TO %2$I, %3$I',
+                   c.capture_id, session_user, owner);
     RETURN c.capture_id;
 END;
 $$;
@@ -429,9 +454,11 @@ SELECT t.relid, w.name,
        t.is_partition AND t.relid <> c.relation
 FROM roneo_capture.own_tables(c.relation) AS t
 CROSS JOIN (
-    SELECT format('ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record',
-                  string_agg(format('OLD.%I', k), ', '), string_agg(format('NEW.%I', k), ', ')) AS condition
-    FROM unnest(c.key_columns) AS k) AS changed
+    -- Not by comparing images of records: pg_dump cannot write that down again, and pg_upgrade uses it.
+    SELECT format('NOT (%s)', string_agg(format('OLD.%1$I %2$s NEW.%1$I', k.name, roneo_capture.equality(a.atttypid)),
+                                         ' AND ' ORDER BY k.n)) AS condition
+    FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)
+    LEFT JOIN pg_attribute AS a ON a.attrelid = c.relation AND a.attname = k.name) AS changed
 CROSS JOIN LATERAL (
     SELECT v.kind, format('roneo_capture_%s_%s', c.capture_id, v.kind)::name AS name, v.definition
     FROM (VALUES
@@ -559,6 +586,19 @@ $$;
 COMMENT ON FUNCTION roneo_capture.can_complete(roneo_capture.capture) IS
     'Whether a capture lacks triggers that this role can make.';
 
+-- ALTER TABLE can give a column other values, and no trigger fires: it writes the row of the column
+-- in the catalog, and the table to another file.
+CREATE OR REPLACE FUNCTION roneo_capture.column_prints(relation oid)
+RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT jsonb_object_agg(a.attname, jsonb_build_object('number', a.attnum, 'by', concat_ws(' ', a.xmin, d.xmin)))
+FROM pg_attribute AS a
+LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated <> ''
+WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION roneo_capture.column_prints(oid) IS
+    'The columns of a table with their numbers, and the transactions that last wrote them in the catalog.';
+
 -- The transaction that last wrote a trigger's row in the catalog: whoever disabled it and enabled
 -- it again has left a trace.
 CREATE OR REPLACE FUNCTION roneo_capture.describe(id integer)
@@ -575,6 +615,7 @@ SELECT jsonb_build_object(
     'tables', (SELECT jsonb_object_agg(t.relid, jsonb_build_object(
                    'name', t.relid::regclass::text, 'file', CASE WHEN t.relkind = 'r' THEN t.filenode END,
                    'sees_truncate', coalesce(g.sees_truncate, false), 'triggers', g.print,
+                   'columns', CASE WHEN t.relid = c.relation THEN roneo_capture.column_prints(t.relid) END,
                    'bounds', CASE WHEN t.is_partition AND t.relid <> c.relation THEN pg_get_partition_constraintdef(t.relid) END))
                FROM roneo_capture.own_tables(c.relation) AS t
                LEFT JOIN LATERAL (
@@ -634,15 +675,14 @@ DECLARE
     tables jsonb := roneo_capture.describe(id) -> 'tables';
 BEGIN
     SELECT k.* INTO STRICT c FROM roneo_capture.capture AS k WHERE k.capture_id = id FOR UPDATE;
-    IF NOT has_any_column_privilege(session_user, c.relation, 'SELECT') THEN
+    IF EXISTS (SELECT FROM unnest(c.key_columns) AS k WHERE NOT has_column_privilege(session_user, c.relation, k, 'SELECT')) THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('role %I may not read %s', session_user, c.relation_name);
+            MESSAGE = format('role %I may not read the key of %s', session_user, c.relation_name);
     END IF;
     INSERT INTO roneo_capture.consumer (consumer_id, capture_id, role_name, destination, dest_identity, position)
     VALUES (gen_random_uuid(), id, session_user, register.destination, register.dest_identity, pg_current_snapshot())
     RETURNING * INTO made;
-    EXECUTE format('GRANT SELECT ON %s TO %I',
-        (SELECT string_agg(roneo_capture.queue_name(id, s), ', ') FROM generate_series(0, 2) AS s), session_user);
+    PERFORM roneo_capture.open_queue(c, session_user);
     RETURN jsonb_build_object('consumer_id', made.consumer_id, 'position', made.position::text, 'packs', c.packs, 'tables', tables);
 END;
 $$;
@@ -777,6 +817,19 @@ END;
 $$;
 COMMENT ON FUNCTION roneo_capture.discard(integer) IS 'Empties a queue whose copies are to be made anew; false while it is in use.';
 
+-- A transaction that is prepared has another name from then on: while one of those that are awaited
+-- has gone, each prepared one may be it.
+CREATE OR REPLACE FUNCTION roneo_capture.still_awaited(awaited text[], writers text[])
+RETURNS text[] LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN awaited IS NULL THEN writers ELSE ARRAY(
+    SELECT w FROM unnest(writers) AS w
+    WHERE w = ANY (awaited)
+       OR w LIKE '-1/%' AND EXISTS (SELECT FROM unnest(awaited) AS a WHERE a NOT LIKE '-1/%' AND a <> ALL (writers))) END
+$$;
+COMMENT ON FUNCTION roneo_capture.still_awaited(text[], text[]) IS
+    'Of transactions that are awaited those that still write, by their virtual numbers; NULL: all that write now.';
+
 -- A capture that recorded nothing for a while starts again when the last transaction that may still
 -- run the empty functions has ended; then all copies are told to be made anew.
 CREATE OR REPLACE FUNCTION roneo_capture.restart(id integer)
@@ -797,7 +850,7 @@ BEGIN
         WHERE l.locktype = 'relation' AND l.granted AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
           AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
           AND l.relation IN (SELECT t.relid FROM roneo_capture.own_tables(c.relation) AS t);
-        c.awaited := CASE WHEN c.awaited IS NULL THEN writers ELSE ARRAY(SELECT unnest(c.awaited) INTERSECT SELECT unnest(writers)) END;
+        c.awaited := roneo_capture.still_awaited(c.awaited, writers);
         c.state := CASE WHEN c.awaited = '{}' THEN 'running' ELSE 'restarting' END;
         IF c.state = 'running' THEN
             EXECUTE format('INSERT INTO %s (xid, op) VALUES (pg_current_xact_id(), ''r'')', roneo_capture.queue_name(id, c.segment));
@@ -810,7 +863,8 @@ $$;
 COMMENT ON FUNCTION roneo_capture.restart(integer) IS
     'Brings a capture that was stopped one step nearer to running, and returns its state. It takes two calls, and the end of the transactions that wrote meanwhile.';
 
-CREATE OR REPLACE FUNCTION roneo_capture.attend(id uuid, dest_identity text, told text)
+-- Who was refused is refused the next time as well: nothing is written but for a copy that is known.
+CREATE OR REPLACE FUNCTION roneo_capture.attend(id uuid, dest_identity text, told text, told_before text DEFAULT NULL)
 RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -826,7 +880,10 @@ BEGIN
     fate := CASE
         WHEN u.dest_identity <> attend.dest_identity THEN 'stranger'
         WHEN pg_snapshot_xmax(have) > pg_snapshot_xmax(pg_current_snapshot()) THEN 'ahead'
-        WHEN pg_snapshot_xmax(have) < pg_snapshot_xmax(u.position) OR pg_snapshot_xmin(have) < pg_snapshot_xmin(u.position) THEN 'behind'
+        -- A transaction that it had is open for it again.
+        WHEN pg_snapshot_xmax(have) < pg_snapshot_xmax(u.position)
+             OR EXISTS (SELECT FROM pg_snapshot_xip(have) AS x WHERE pg_visible_in_snapshot(x, u.position)) THEN 'behind'
+        WHEN u.position::text NOT IN (told, told_before) THEN 'forgetful'
         ELSE 'known' END;
     IF fate = 'known' THEN
         IF have IS NULL OR have::text <> u.position::text THEN
@@ -842,8 +899,8 @@ BEGIN
         'segment', (SELECT k.segment FROM roneo_capture.capture AS k WHERE k.capture_id = u.capture_id));
 END;
 $$;
-COMMENT ON FUNCTION roneo_capture.attend(uuid, text, text) IS
-    'Called by a refresh before its snapshot: a copy says how far it has got (NULL: it is to be made anew), and hears whether that can be. expired: it was forgotten; stranger: another destination has its number; ahead or behind: source or destination were set back.';
+COMMENT ON FUNCTION roneo_capture.attend(uuid, text, text, text) IS
+    'Called by a refresh before its snapshot: a copy says how far it has got (NULL: it is to be made anew), and hears whether that can be. expired: it was forgotten; stranger: another destination has its number; ahead or behind: source or destination were set back; forgetful: the source knows neither this nor what it was told_before, and so was set back and has gone on since.';
 
 CREATE OR REPLACE FUNCTION roneo_capture.pause(id integer)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

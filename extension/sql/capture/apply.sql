@@ -142,6 +142,25 @@ RETURN CASE WHEN c.deleted_column IS NULL
 COMMENT ON FUNCTION roneo.remove_gone_step(roneo.replica, roneo.capture_replica, jsonb, text, text) IS
     'A step that deletes rows, or for logdel stamps them with the time of the source.';
 
+-- The number of rows that went does not tell: one that was to go could have been gone already.
+CREATE OR REPLACE FUNCTION roneo.undeleted_steps(r roneo.replica, c roneo.capture_replica, using_rows text, gone text)
+RETURNS SETOF roneo.step LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT s.*
+    FROM roneo.dest_step(5, 'see that no trigger kept a row in', format('DO %L', format(
+        'BEGIN IF EXISTS (SELECT FROM %I.%I AS kept%s WHERE %s) THEN '
+        'RAISE EXCEPTION USING ERRCODE = ''RO014'', MESSAGE = ''rows that are gone from the source are still in the destination'', '
+        'HINT = ''Look for a trigger on the destination that prevents deletions.''; END IF; END',
+        r.dest_schema, r.dest_name, format(CASE WHEN using_rows IS NOT NULL THEN ', %s' END, using_rows), gone))) AS s
+    -- Before each row, at DELETE.
+    WHERE c.deleted_column IS NULL
+      AND EXISTS (SELECT FROM pg_trigger AS t
+                  WHERE (t.tgrelid = r.dest OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(r.dest) AS p))
+                    AND t.tgtype & 11 = 11 AND t.tgenabled <> 'D');
+END;
+COMMENT ON FUNCTION roneo.undeleted_steps(roneo.replica, roneo.capture_replica, text, text) IS
+    'A step that raises RO014 where rows were to be deleted and are still there; none for a table without a trigger that could do that.';
+
 CREATE OR REPLACE FUNCTION roneo.graves_name(r roneo.replica)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format('roneo_deleted_%s', r.replica_id);
