@@ -112,6 +112,33 @@ import Testing
         #expect(unknown.errors.contains("RO004"))
     }
 
+    @Test func aGroupIsRefreshedOnceHoweverManyOfItAreNamed() throws {
+        let stage = try Stage()
+        for name in ["a", "b", "c"] {
+            try stage.source.execute(
+                SQL(
+                    verbatim: """
+                        CREATE TABLE \(name) (id int PRIMARY KEY);
+                        INSERT INTO \(name) SELECT generate_series(1, 100)
+                        """))
+            try stage.dest.execute(
+                "SELECT roneo.create_dml('src', \(name), \(name), copy_data => false)")
+        }
+        try stage.dest.execute(
+            """
+            SELECT roneo.set_refresh_group('a', 'both'); \
+            SELECT roneo.set_refresh_group('b', 'both')
+            """)
+        #expect(try stage.run("refresh", "c", "b", "a").status == 0)
+        #expect(
+            try stage.value(
+                "SELECT string_agg(dest || ' ' || outcome, ', ' ORDER BY run_id) FROM roneo.run")
+                == "public.c ok, public.a ok, public.b ok")
+        let unknown = try stage.run("refresh", "a", "b", "no \"name")
+        #expect(unknown.status == 1)
+        #expect(try stage.value("SELECT count(*) FROM b") == "100")
+    }
+
     @Test func dependentsAreDroppedOnlyWhenAskedFor() throws {
         let stage = try Stage()
         try stage.makeReplica()
