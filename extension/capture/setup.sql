@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS roneo_capture.capture (
 );
 COMMENT ON TABLE roneo_capture.capture IS 'A table whose changes are recorded, by its key.';
 COMMENT ON COLUMN roneo_capture.capture.image_columns IS
-    'Columns whose last values are kept when a row is deleted, for logdel.';
+    'Columns whose last values are kept when a row is deleted, for logdel, in the queue as i1, i2 and so on; an empty name: one that is gone.';
 COMMENT ON COLUMN roneo_capture.capture.row_level IS
     'Whether triggers fire for each row; else for each statement, which is blind for partitions, inheritance and logical replication.';
 COMMENT ON COLUMN roneo_capture.capture.packs IS 'Whether many keys are written as arrays.';
@@ -98,9 +98,9 @@ RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT CASE
     WHEN rows_of = 'oldt' AND c.image_columns <> '{}' THEN format(
-        'INSERT INTO %s (xid, op, at, %s, %s) SELECT pg_catalog.pg_current_xact_id(), ''d'', pg_catalog.clock_timestamp(), %s, %s FROM oldt;',
+        E'INSERT INTO %s (xid, op, at, %s, %s) SELECT pg_catalog.pg_current_xact_id(), ''d'', pg_catalog.clock_timestamp(), %s, %s FROM oldt;\n    GET DIAGNOSTICS n = ROW_COUNT;',
         q.name, l.ks, q.images, l.columns, q.old_images)
-    WHEN NOT c.packs THEN format('INSERT INTO %s (xid, %s) SELECT pg_catalog.pg_current_xact_id(), %s FROM %s;',
+    WHEN NOT c.packs THEN format(E'INSERT INTO %s (xid, %s) SELECT pg_catalog.pg_current_xact_id(), %s FROM %s;\n    GET DIAGNOSTICS n = ROW_COUNT;',
         q.name, l.ks, l.columns, rows_of)
     ELSE format($body$INSERT INTO %1$s (xid, %2$s)
     SELECT pg_catalog.pg_current_xact_id(), %3$s FROM %4$s LIMIT 64;
@@ -110,12 +110,12 @@ SELECT CASE
         SELECT pg_catalog.pg_current_xact_id(), %6$s
         FROM (SELECT %7$s, pg_catalog.row_number() OVER () OPERATOR(pg_catalog./) 500 AS part FROM %4$s OFFSET 64) AS rest
         GROUP BY part;
-        PERFORM roneo_capture.guard(%8$s);
-    END IF;$body$, q.name, l.ks, l.columns, rows_of, l.ps, l.packed, l.named, c.capture_id) END
+    END IF;$body$, q.name, l.ks, l.columns, rows_of, l.ps, l.packed, l.named) END
 FROM (SELECT roneo_capture.queue_name(c.capture_id, c.segment) AS name,
-             (SELECT string_agg(format('i%s', n), ', ' ORDER BY n) FROM generate_series(1, cardinality(c.image_columns)) AS n) AS images,
+             (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n)
+              FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n) WHERE i.name <> '') AS images,
              (SELECT string_agg(format('oldt.%I', i.name), ', ' ORDER BY i.n)
-              FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)) AS old_images) AS q
+              FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n) WHERE i.name <> '') AS old_images) AS q
 CROSS JOIN (
     SELECT string_agg(format('k%s', k.n), ', ' ORDER BY k.n) AS ks,
            string_agg(format('p%s', k.n), ', ' ORDER BY k.n) AS ps,
@@ -140,9 +140,22 @@ FROM (SELECT string_agg(format('k%s', k.n), ', ' ORDER BY k.n) AS ks,
 CROSS JOIN (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n) AS images,
                    string_agg(format('OLD.%I', i.name), ', ' ORDER BY i.n) AS columns
             FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)
-            WHERE of_row = 'OLD') AS i
+            WHERE of_row = 'OLD' AND i.name <> '') AS i
 $$;
 COMMENT ON FUNCTION roneo_capture.row_body(roneo_capture.capture, text) IS 'What a row trigger does with NEW or OLD.';
+
+-- About one call of a thousand looks at the size of the queue, and each that wrote many keys.
+CREATE OR REPLACE FUNCTION roneo_capture.look_at_size(c roneo_capture.capture, counted boolean)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format($body$
+    IF %spg_catalog.interval_hash(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '2020-01-01 00:00+00'::pg_catalog.timestamptz)
+        OPERATOR(pg_catalog.<) '-2143289344'::pg_catalog.int4 THEN
+        PERFORM roneo_capture.guard(%s);
+    END IF;$body$, CASE WHEN counted THEN 'n OPERATOR(pg_catalog.>=) 64 OR ' ELSE '' END, c.capture_id)
+$$;
+COMMENT ON FUNCTION roneo_capture.look_at_size(roneo_capture.capture, boolean) IS
+    'The end of a trigger function; counted: n has the number of rows it wrote.';
 
 -- The segment is a literal: to look it up would cost 3 to 5 us a statement. A session that still
 -- runs the text from before a rotation does no harm: nothing is emptied unless all have read it.
@@ -153,14 +166,17 @@ DECLARE
     part record;
 BEGIN
     FOR part IN
-        SELECT w.kind, w.body
+        SELECT w.kind, concat(w.body, roneo_capture.look_at_size(c, w.counted)) AS body
         FROM (VALUES
-            ('new',     roneo_capture.statement_body(c, 'newt')),
-            ('old',     roneo_capture.statement_body(c, 'oldt')),
-            ('row_new', roneo_capture.row_body(c, 'NEW')),
-            ('row_old', roneo_capture.row_body(c, 'OLD')),
-            ('truncate', format('INSERT INTO %s (xid, op) VALUES (pg_catalog.pg_current_xact_id(), CASE WHEN TG_RELID OPERATOR(pg_catalog.=) %s THEN ''t'' ELSE ''r'' END);',
-                                roneo_capture.queue_name(c.capture_id, c.segment), c.relation))) AS w (kind, body)
+            ('new',     true,  roneo_capture.statement_body(c, 'newt')),
+            ('old',     true,  roneo_capture.statement_body(c, 'oldt')),
+            ('row_new', false, roneo_capture.row_body(c, 'NEW')),
+            ('row_old', false, roneo_capture.row_body(c, 'OLD')),
+            -- A WHEN of the trigger is read anew by each statement, and costs more.
+            ('row_changed', false, format(E'IF %s THEN\n        %s\n    END IF;\n    %s', roneo_capture.key_changed(c),
+                                          roneo_capture.row_body(c, 'OLD'), roneo_capture.row_body(c, 'NEW'))),
+            ('truncate', false, format('INSERT INTO %s (xid, op) VALUES (pg_catalog.pg_current_xact_id(), CASE WHEN TG_RELID OPERATOR(pg_catalog.=) %s THEN ''t'' ELSE ''r'' END);',
+                                roneo_capture.queue_name(c.capture_id, c.segment), c.relation))) AS w (kind, counted, body)
     LOOP
         EXECUTE format($function$CREATE OR REPLACE FUNCTION roneo_capture.%I()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
@@ -171,10 +187,7 @@ BEGIN
     RETURN NULL;
 END;
 $body$ $function$, format('%s_%s', part.kind, c.capture_id),
-            CASE WHEN c.state IN ('paused', 'stopped') THEN '-- Nothing is recorded.'
-                 -- About one of a thousand looks at the size of the queue.
-                 ELSE concat(part.body, format(E'\n    IF pg_catalog.date_part(''microseconds'', pg_catalog.clock_timestamp())::pg_catalog.int8 OPERATOR(pg_catalog.%%) 1024 OPERATOR(pg_catalog.=) 0 THEN\n        PERFORM roneo_capture.guard(%s);\n    END IF;',
-                                             c.capture_id)) END);
+            CASE WHEN c.state IN ('paused', 'stopped') THEN '-- Nothing is recorded.' ELSE part.body END);
         EXECUTE format('REVOKE ALL ON FUNCTION roneo_capture.%I() FROM PUBLIC', format('%s_%s', part.kind, c.capture_id));
         EXECUTE format('COMMENT ON FUNCTION roneo_capture.%I() IS %L', format('%s_%s', part.kind, c.capture_id),
                        format('Records what changes in %s.', c.relation_name));
@@ -329,6 +342,26 @@ SELECT coalesce((
 $$;
 COMMENT ON FUNCTION roneo_capture.equality(oid) IS 'The operator by which an index finds values of a type.';
 
+-- Not by comparing images of records: pg_dump cannot write that down again, and pg_upgrade uses it.
+CREATE OR REPLACE FUNCTION roneo_capture.key_changed(c roneo_capture.capture)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('NOT (%s)', string_agg(format('OLD.%1$I %2$s NEW.%1$I', k.name, roneo_capture.equality(a.atttypid)), ' AND ' ORDER BY k.n))
+FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)
+LEFT JOIN pg_attribute AS a ON a.attrelid = c.relation AND a.attname = k.name
+$$;
+COMMENT ON FUNCTION roneo_capture.key_changed(roneo_capture.capture) IS
+    'A condition on OLD and NEW: the key is another one.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.images_left(c roneo_capture.capture)
+RETURNS name[] LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT coalesce(array_agg(CASE WHEN roneo_capture.column_types(c.relation, ARRAY[i.name]) = ARRAY[i.type] THEN i.name ELSE '' END ORDER BY i.n), '{}')
+FROM unnest(c.image_columns, c.image_types) WITH ORDINALITY AS i (name, type, n)
+$$;
+COMMENT ON FUNCTION roneo_capture.images_left(roneo_capture.capture) IS
+    'The columns of which last values are kept, with an empty name for each that is gone or of another type.';
+
 CREATE OR REPLACE FUNCTION roneo_capture.make_segments(c roneo_capture.capture)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -426,6 +459,7 @@ BEGIN
     IF c.key_types <> types THEN
         c := roneo_capture.retype(c, types);
     END IF;
+    c.image_columns := roneo_capture.images_left(c);
     IF NOT c.image_columns @> prepare.image_columns THEN
         added := ARRAY(SELECT i FROM unnest(prepare.image_columns) AS i WHERE i <> ALL (c.image_columns));
         c.image_columns := c.image_columns || added;
@@ -438,7 +472,7 @@ BEGIN
     RETURNING k.* INTO c;
     PERFORM roneo_capture.make_segments(c);
     PERFORM roneo_capture.write_functions(c);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION roneo_capture.new_%1$s(), roneo_capture.old_%1$s(), roneo_capture.row_new_%1$s(), roneo_capture.row_old_%1$s(), roneo_capture.truncate_%1$s() TO %2$I, %3$I',
+    EXECUTE format('GRANT EXECUTE ON FUNCTION roneo_capture.new_%1$s(), roneo_capture.old_%1$s(), roneo_capture.row_new_%1$s(), roneo_capture.row_old_%1$s(), roneo_capture.row_changed_%1$s(), roneo_capture.truncate_%1$s() TO %2$I, %3$I',
                    c.capture_id, session_user, owner);
     RETURN c.capture_id;
 END;
@@ -453,21 +487,17 @@ SELECT t.relid, w.name,
        format(w.definition, format('roneo_capture_%s_%s', c.capture_id, w.kind), t.relid::regclass, c.capture_id, changed.condition),
        t.is_partition AND t.relid <> c.relation
 FROM roneo_capture.own_tables(c.relation) AS t
-CROSS JOIN (
-    -- Not by comparing images of records: pg_dump cannot write that down again, and pg_upgrade uses it.
-    SELECT format('NOT (%s)', string_agg(format('OLD.%1$I %2$s NEW.%1$I', k.name, roneo_capture.equality(a.atttypid)),
-                                         ' AND ' ORDER BY k.n)) AS condition
-    FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)
-    LEFT JOIN pg_attribute AS a ON a.attrelid = c.relation AND a.attname = k.name) AS changed
+CROSS JOIN roneo_capture.key_changed(c) AS changed (condition)
 CROSS JOIN LATERAL (
     SELECT v.kind, format('roneo_capture_%s_%s', c.capture_id, v.kind)::name AS name, v.definition
     FROM (VALUES
         (false, 'insert', 'CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS newt FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.new_%s()'),
         (false, 'update', 'CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING NEW TABLE AS newt FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.new_%s()'),
         (false, 'delete', 'CREATE TRIGGER %I AFTER DELETE ON %s REFERENCING OLD TABLE AS oldt FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.old_%s()'),
-        (true,  'put',    'CREATE TRIGGER %I AFTER INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION roneo_capture.row_new_%s()'),
+        (true,  'add',    'CREATE TRIGGER %I AFTER INSERT ON %s FOR EACH ROW EXECUTE FUNCTION roneo_capture.row_new_%s()'),
+        (true,  'change', 'CREATE TRIGGER %I AFTER UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION roneo_capture.row_changed_%s()'),
         (true,  'remove', 'CREATE TRIGGER %I AFTER DELETE ON %s FOR EACH ROW EXECUTE FUNCTION roneo_capture.row_old_%s()'),
-        (NULL,  'key',    'CREATE TRIGGER %I AFTER UPDATE ON %s FOR EACH ROW WHEN (%4$s) EXECUTE FUNCTION roneo_capture.row_old_%3$s()'),
+        (false, 'key',    'CREATE TRIGGER %I AFTER UPDATE ON %s FOR EACH ROW WHEN (%4$s) EXECUTE FUNCTION roneo_capture.row_old_%3$s()'),
         (NULL,  'truncate', 'CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.truncate_%s()')
     ) AS v (rows, kind, definition)
     WHERE coalesce(v.rows = c.row_level, true)
@@ -552,6 +582,9 @@ SELECT coalesce(
     CASE WHEN NOT EXISTS (SELECT FROM pg_class AS k WHERE k.oid = c.relation) THEN 'its table was dropped'
          WHEN roneo_capture.column_types(c.relation, c.key_columns) IS DISTINCT FROM c.key_types
              THEN format('the key columns %s were renamed, dropped or changed', array_to_string(c.key_columns, ', '))
+         WHEN roneo_capture.images_left(c) <> c.image_columns
+             THEN format('columns whose last values are kept were renamed, dropped or changed: %s', (
+                      SELECT string_agg(i, ', ') FROM unnest(c.image_columns) AS i WHERE i <> ALL (roneo_capture.images_left(c))))
          WHEN EXISTS (SELECT FROM roneo_capture.own_tables(c.relation) AS t WHERE t.relkind = 'f')
              THEN 'one of its partitions is a foreign table, whose rows can change where no trigger of ours is'
          WHEN NOT c.row_level AND roneo_capture.needs_rows(c.relation)
@@ -728,7 +761,7 @@ BEGIN
     IF NOT FOUND OR EXISTS (SELECT FROM roneo_capture.consumer AS u WHERE u.capture_id = id) THEN
         RETURN false;
     END IF;
-    FOREACH kind IN ARRAY ARRAY['new', 'old', 'row_new', 'row_old', 'truncate'] LOOP
+    FOREACH kind IN ARRAY ARRAY['new', 'old', 'row_new', 'row_old', 'row_changed', 'truncate'] LOOP
         EXECUTE format('DROP FUNCTION IF EXISTS roneo_capture.%I() CASCADE', format('%s_%s', kind, id));
     END LOOP;
     FOR segment IN 0 .. 2 LOOP
