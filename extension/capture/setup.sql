@@ -673,7 +673,8 @@ BEGIN
         WHERE o.rolname = owner AND me.rolname = session_user
           AND (me.rolsuper OR pg_has_role(me.oid, o.oid, 'MEMBER') OR pg_has_role(me.oid, 'roneo_capture', 'MEMBER'))) THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('consumer %s was registered by role %I', id, owner);
+            MESSAGE = format('consumer %s was registered by role %I', id, owner),
+            HINT = format('roneo.resync registers the copy for role %I; or GRANT %I TO %I.', session_user, owner, session_user);
     END IF;
 END;
 $$;
