@@ -101,7 +101,10 @@ RETURN format(E'(SELECT %s FROM (\n    %s) AS old%s)',
     concat_ws(', ', roneo.column_list(roneo.column_names(wanted)), 'roneo_at'),
     roneo.queue_query(c, concat_ws(', ', (
         SELECT string_agg(format('q.i%s AS %I', i.nr, i.name), ', ' ORDER BY i.nr)
-        FROM jsonb_array_elements_text(answer #> '{inside,capture,image_columns}') WITH ORDINALITY AS i (name, nr)), 'q.at AS roneo_at'),
+        FROM jsonb_array_elements_text(answer #> '{inside,capture,image_columns}') WITH ORDINALITY AS i (name, nr)
+        -- Others may have more kept, which this role may not read.
+        WHERE EXISTS (SELECT FROM jsonb_array_elements(CASE WHEN r.filter IS NULL THEN wanted ELSE answer #> '{inside,relation,columns}' END) AS w (col)
+                      WHERE w.col ->> 'name' = i.name AND (w.col ->> 'readable')::boolean)), 'q.at AS roneo_at'),
         cut, 'q.op OPERATOR(pg_catalog.=) ''d'''),
     format(CASE WHEN r.filter IS NOT NULL THEN E' WHERE (%s\n)' END, r.filter));
 COMMENT ON FUNCTION roneo.deleted_rows(roneo.replica, roneo.capture_replica, jsonb, jsonb, text) IS
