@@ -91,26 +91,45 @@ RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT format('roneo_capture.queue_%s_%s', capture_id, segment) $$;
 COMMENT ON FUNCTION roneo_capture.queue_name(integer, integer) IS 'The table of a segment.';
 
+-- By the clock: random() would use up numbers of the application's own sequence.
+CREATE OR REPLACE FUNCTION roneo_capture.one_of_many()
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT $body$pg_catalog.interval_hash(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '2020-01-01 00:00+00'::pg_catalog.timestamptz) OPERATOR(pg_catalog.<) '-2143289344'::pg_catalog.int4$body$
+$$;
+COMMENT ON FUNCTION roneo_capture.one_of_many() IS 'A condition that is true for about one call of a thousand, which looks at the size of the queue.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.look_at_size(c roneo_capture.capture, condition text)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format(E'\n    IF %s THEN\n        PERFORM roneo_capture.guard(%s);\n    END IF;',
+              concat_ws(' OR ', condition, roneo_capture.one_of_many()), c.capture_id)
+$$;
+COMMENT ON FUNCTION roneo_capture.look_at_size(roneo_capture.capture, text) IS
+    'What a trigger function does where the condition holds, and now and then.';
+
 -- The first 64 keys of a statement are rows, the others arrays of about 500. The transaction id is
--- asked for only where a row is written: a statement that changes nothing must not burn one.
+-- asked for only where a row is written: a statement that changes nothing must not burn one. For one
+-- row each IF counts, so that there is only one.
 CREATE OR REPLACE FUNCTION roneo_capture.statement_body(c roneo_capture.capture, rows_of text)
 RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT CASE
     WHEN rows_of = 'oldt' AND c.image_columns <> '{}' THEN format(
         E'INSERT INTO %s (xid, op, at, %s, %s) SELECT pg_catalog.pg_current_xact_id(), ''d'', pg_catalog.clock_timestamp(), %s, %s FROM oldt;\n    GET DIAGNOSTICS n = ROW_COUNT;',
-        q.name, l.ks, q.images, l.columns, q.old_images)
+        q.name, l.ks, q.images, l.columns, q.old_images) || roneo_capture.look_at_size(c, 'n OPERATOR(pg_catalog.>=) 64')
     WHEN NOT c.packs THEN format(E'INSERT INTO %s (xid, %s) SELECT pg_catalog.pg_current_xact_id(), %s FROM %s;\n    GET DIAGNOSTICS n = ROW_COUNT;',
-        q.name, l.ks, l.columns, rows_of)
+        q.name, l.ks, l.columns, rows_of) || roneo_capture.look_at_size(c, 'n OPERATOR(pg_catalog.>=) 64')
     ELSE format($body$INSERT INTO %1$s (xid, %2$s)
     SELECT pg_catalog.pg_current_xact_id(), %3$s FROM %4$s LIMIT 64;
     GET DIAGNOSTICS n = ROW_COUNT;
-    IF n OPERATOR(pg_catalog.=) 64 THEN
+    IF n OPERATOR(pg_catalog.=) 64 OR %8$s THEN
         INSERT INTO %1$s (xid, %5$s)
         SELECT pg_catalog.pg_current_xact_id(), %6$s
         FROM (SELECT %7$s, pg_catalog.row_number() OVER () OPERATOR(pg_catalog./) 500 AS part FROM %4$s OFFSET 64) AS rest
         GROUP BY part;
-    END IF;$body$, q.name, l.ks, l.columns, rows_of, l.ps, l.packed, l.named) END
+        PERFORM roneo_capture.guard(%9$s);
+    END IF;$body$, q.name, l.ks, l.columns, rows_of, l.ps, l.packed, l.named, roneo_capture.one_of_many(), c.capture_id) END
 FROM (SELECT roneo_capture.queue_name(c.capture_id, c.segment) AS name,
              (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n)
               FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n) WHERE i.name <> '') AS images,
@@ -144,18 +163,16 @@ CROSS JOIN (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n) AS images,
 $$;
 COMMENT ON FUNCTION roneo_capture.row_body(roneo_capture.capture, text) IS 'What a row trigger does with NEW or OLD.';
 
--- About one call of a thousand looks at the size of the queue, and each that wrote many keys.
-CREATE OR REPLACE FUNCTION roneo_capture.look_at_size(c roneo_capture.capture, counted boolean)
-RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+-- A WHEN of the trigger would be read anew by each statement.
+CREATE OR REPLACE FUNCTION roneo_capture.changed_body(c roneo_capture.capture)
+RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT format($body$
-    IF %spg_catalog.interval_hash(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '2020-01-01 00:00+00'::pg_catalog.timestamptz)
-        OPERATOR(pg_catalog.<) '-2143289344'::pg_catalog.int4 THEN
-        PERFORM roneo_capture.guard(%s);
-    END IF;$body$, CASE WHEN counted THEN 'n OPERATOR(pg_catalog.>=) 64 OR ' ELSE '' END, c.capture_id)
+BEGIN
+    RETURN format(E'IF %1$s OR %2$s THEN\n        IF %1$s THEN\n            %3$s\n        ELSE\n            PERFORM roneo_capture.guard(%4$s);\n        END IF;\n    END IF;\n    %5$s',
+        roneo_capture.key_changed(c), roneo_capture.one_of_many(), roneo_capture.row_body(c, 'OLD'), c.capture_id, roneo_capture.row_body(c, 'NEW'));
+END;
 $$;
-COMMENT ON FUNCTION roneo_capture.look_at_size(roneo_capture.capture, boolean) IS
-    'The end of a trigger function; counted: n has the number of rows it wrote.';
+COMMENT ON FUNCTION roneo_capture.changed_body(roneo_capture.capture) IS 'What a row trigger does with an updated row: its old key too, where that is another one.';
 
 -- The segment is a literal: to look it up would cost 3 to 5 us a statement. A session that still
 -- runs the text from before a rotation does no harm: nothing is emptied unless all have read it.
@@ -166,17 +183,15 @@ DECLARE
     part record;
 BEGIN
     FOR part IN
-        SELECT w.kind, concat(w.body, roneo_capture.look_at_size(c, w.counted)) AS body
+        SELECT w.kind, w.body
         FROM (VALUES
-            ('new',     true,  roneo_capture.statement_body(c, 'newt')),
-            ('old',     true,  roneo_capture.statement_body(c, 'oldt')),
-            ('row_new', false, roneo_capture.row_body(c, 'NEW')),
-            ('row_old', false, roneo_capture.row_body(c, 'OLD')),
-            -- A WHEN of the trigger is read anew by each statement, and costs more.
-            ('row_changed', false, format(E'IF %s THEN\n        %s\n    END IF;\n    %s', roneo_capture.key_changed(c),
-                                          roneo_capture.row_body(c, 'OLD'), roneo_capture.row_body(c, 'NEW'))),
-            ('truncate', false, format('INSERT INTO %s (xid, op) VALUES (pg_catalog.pg_current_xact_id(), CASE WHEN TG_RELID OPERATOR(pg_catalog.=) %s THEN ''t'' ELSE ''r'' END);',
-                                roneo_capture.queue_name(c.capture_id, c.segment), c.relation))) AS w (kind, counted, body)
+            ('new',     roneo_capture.statement_body(c, 'newt')),
+            ('old',     roneo_capture.statement_body(c, 'oldt')),
+            ('row_new', roneo_capture.row_body(c, 'NEW') || roneo_capture.look_at_size(c, NULL)),
+            ('row_old', roneo_capture.row_body(c, 'OLD') || roneo_capture.look_at_size(c, NULL)),
+            ('row_changed', roneo_capture.changed_body(c)),
+            ('truncate', format('INSERT INTO %s (xid, op) VALUES (pg_catalog.pg_current_xact_id(), CASE WHEN TG_RELID OPERATOR(pg_catalog.=) %s THEN ''t'' ELSE ''r'' END);',
+                                roneo_capture.queue_name(c.capture_id, c.segment), c.relation))) AS w (kind, body)
     LOOP
         EXECUTE format($function$CREATE OR REPLACE FUNCTION roneo_capture.%I()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
@@ -723,17 +738,18 @@ $$;
 COMMENT ON FUNCTION roneo_capture.register(integer, text, text) IS
     'A new copy that is to be fed. From this moment all changes are kept for it.';
 
-CREATE OR REPLACE FUNCTION roneo_capture.expire(id uuid)
+CREATE OR REPLACE FUNCTION roneo_capture.expire(id uuid, dest_identity text DEFAULT NULL)
 RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM roneo_capture.require_own(id);
-    DELETE FROM roneo_capture.consumer AS u WHERE u.consumer_id = id;
+    DELETE FROM roneo_capture.consumer AS u
+    WHERE u.consumer_id = id AND (expire.dest_identity IS NULL OR u.dest_identity = expire.dest_identity);
     RETURN FOUND;
 END;
 $$;
-COMMENT ON FUNCTION roneo_capture.expire(uuid) IS
-    'Forgets a copy: nothing is kept for it any more. Should it come back, it is made anew.';
+COMMENT ON FUNCTION roneo_capture.expire(uuid, text) IS
+    'Forgets a copy: nothing is kept for it any more. Should it come back, it is made anew. dest_identity: only if it is the copy of that database.';
 
 CREATE OR REPLACE FUNCTION roneo_capture.readdress(id uuid, dest_identity text, destination text)
 RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
