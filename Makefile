@@ -46,9 +46,11 @@ sql-test:
 	$(MAKE) -C extension check-frozen
 	sql-tests/run
 
-# Upgrades; and crashes, standbys and the like, with the runner that the Swift tests have built.
+# Upgrades; and crashes, standbys, restored servers and the like, with the runner that the Swift
+# tests have built.
 server-test:
-	prove -j 2 --timer --exec bash sql-tests/servers/check sql-tests/upgrade/check
+	prove -j 2 --timer --exec bash sql-tests/servers/check sql-tests/servers/captures \
+		sql-tests/upgrade/check
 
 # Late rows, and captures, under kills of the runner, of backends and of servers; longer ones find more.
 stress-test:

@@ -95,7 +95,9 @@ struct CapturedStage {
     }
 
     /// Starts a refresh, and comes back when it stands before a gate.
-    func startRefresh(heldAt hold: Hold, _ arguments: String...) async throws
+    func startRefresh(
+        heldAt hold: Hold, _ arguments: String...
+    ) async throws
         -> (RoneoProcess, Gate)
     {
         // The source is told at the beginning too; so that gate is closed behind the refresh.

@@ -46,7 +46,7 @@ DECLARE
     c       roneo.capture_replica := roneo.require_captured(dest);
     problem text;
 BEGIN
-    PERFORM roneo.tell_source(dest, format('SELECT roneo_capture.expire(%L)', c.consumer_id));
+    PERFORM roneo.tell_source(dest, format('SELECT roneo_capture.expire(%L, %L)', c.consumer_id, roneo.dest_identity()));
     PERFORM roneo.tell_source(dest, format('SELECT roneo_capture.remove(%s)', c.capture_id));
 EXCEPTION WHEN query_canceled THEN
     RAISE;
@@ -85,7 +85,8 @@ BEGIN
     c := roneo.register_consumer(source_name, description, r, c,
         CASE WHEN c.deleted_column IS NULL THEN '{}' ELSE roneo.image_columns(description, r.wanted_columns::text[], r.filter) END);
     BEGIN
-        PERFORM roneo.tell_source(r.dest, format('SELECT roneo_capture.expire(%L)', old.consumer_id));
+        -- Of a clone it is the original's, which goes on.
+        PERFORM roneo.tell_source(r.dest, format('SELECT roneo_capture.expire(%L, %L)', old.consumer_id, roneo.dest_identity()));
         PERFORM roneo.tell_source(r.dest, format('SELECT roneo_capture.remove(%s)', old.capture_id));
     EXCEPTION WHEN insufficient_privilege OR lock_not_available THEN
         RAISE WARNING USING
