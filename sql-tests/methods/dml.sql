@@ -1,6 +1,6 @@
 -- dml: every kind of change, recorded by statement triggers and by row triggers.
 \ir ../support/capture.sql
-SELECT plan(178);
+SELECT plan(186);
 SELECT roneo.create_source('src', :'source_conninfo') \g /dev/null
 SELECT $$
     CREATE SCHEMA far;
@@ -9,6 +9,7 @@ SELECT $$
     CREATE DOMAIN far.positive AS int NOT NULL CHECK (VALUE > 0);
     CREATE DOMAIN far.large AS far.positive CHECK (VALUE < 1000000);
     CREATE DOMAIN far.ints AS int[];
+    CREATE DOMAIN far.code AS char(5) NOT NULL;
     CREATE COLLATION far.blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
     CREATE EXTENSION citext SCHEMA public;
     CREATE DOMAIN far.email AS public.citext;

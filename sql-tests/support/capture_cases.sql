@@ -165,6 +165,18 @@ SELECT roneo.create_dml('src', 'moods', capture_mode => :'mode') \g /dev/null
 SELECT on_source($$ UPDATE moods SET v = 3 WHERE k = 'sad'; DELETE FROM moods WHERE k = 'it''s'; INSERT INTO moods VALUES ('', 0) $$) \g /dev/null
 SELECT is(did('moods'), 'ok +1 ~1 -1 =0', 'a key that is an enum');
 
+SELECT on_source($$ CREATE TABLE doms (id int PRIMARY KEY, p far.positive, c far.code, m far.email, a far.ints, s far.positive[]); INSERT INTO doms SELECT g, g, 'a' || g, 'M', ARRAY[g], ARRAY[g]::far.positive[] FROM generate_series(1, 5) AS g $$) \g /dev/null
+SELECT roneo.create_dml('src', 'doms', capture_mode => :'mode') \g /dev/null
+SELECT on_source($$ DELETE FROM doms WHERE id = 1; UPDATE doms SET p = 9, c = 'zz', m = 'n' WHERE id = 2 $$) \g /dev/null
+SELECT is(did('doms'), 'ok +0 ~1 -1 =0', 'a row that goes has no values, whatever a domain says');
+SELECT ok(same('doms'), 'the others have theirs');
+CREATE UNIQUE INDEX ON doms (c);
+SELECT roneo.resync('doms') \g /dev/null
+SELECT is(did('doms'), 'ok +0 ~0 -0 =4', 'domains compared');
+SELECT on_source($$ UPDATE doms SET c = 'tmp' WHERE id = 3; UPDATE doms SET c = 'a3' WHERE id = 4; UPDATE doms SET c = 'a4' WHERE id = 3 $$) \g /dev/null
+SELECT did('doms') \g /dev/null
+SELECT ok(same('doms'), 'and with values that are swapped');
+
 -- Equal, but not the same.
 SELECT on_source($$ CREATE TABLE ci (k public.citext PRIMARY KEY, v int); INSERT INTO ci VALUES ('Foo', 1), ('bar', 2), ('Gone', 3); CREATE TABLE nu (k numeric PRIMARY KEY, v int); INSERT INTO nu VALUES (1.0, 1), (2.00, 2), (3, 3);
     CREATE TABLE bl (k text COLLATE far.blind PRIMARY KEY, v int); INSERT INTO bl VALUES ('Foo', 1), ('bar', 2), ('Gone', 3); CREATE TABLE fl (k float8 PRIMARY KEY, v int); INSERT INTO fl VALUES (0, 1), (1, 1) $$) \g /dev/null

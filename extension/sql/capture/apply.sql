@@ -1,21 +1,41 @@
 -- Putting what a capture brought: rows by key, and deletions.
 
-CREATE OR REPLACE FUNCTION roneo.equality(type_id oid)
-RETURNS text LANGUAGE sql STABLE
-RETURN coalesce((
+CREATE OR REPLACE FUNCTION roneo.base_type(type_id oid)
+RETURNS oid LANGUAGE sql STABLE
+BEGIN ATOMIC
     WITH RECURSIVE base AS (
         SELECT t.oid, t.typtype, t.typbasetype FROM pg_type AS t WHERE t.oid = type_id
         UNION ALL
         SELECT t.oid, t.typtype, t.typbasetype FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
     )
+    SELECT b.oid FROM base AS b WHERE b.typtype <> 'd';
+END;
+COMMENT ON FUNCTION roneo.base_type(oid) IS 'What a domain, of a domain perhaps, is made of; other types are their own.';
+
+-- A key without a row has NULL for the other columns, which a domain may refuse.
+CREATE OR REPLACE FUNCTION roneo.bare_columns(target regclass, columns name[], alias text)
+RETURNS text LANGUAGE sql STABLE
+RETURN (
+    SELECT string_agg(concat(alias, format('%I', c.name), format(CASE WHEN t.typtype = 'd' THEN '::%s' END, format_type(roneo.base_type(t.oid), -1)),
+                             CASE WHEN alias = '' AND t.typtype = 'd' THEN format(' AS %I', c.name) END), ', ' ORDER BY c.nr)
+    FROM unnest(columns) WITH ORDINALITY AS c (name, nr)
+    JOIN pg_attribute AS a ON a.attrelid = target AND a.attname = c.name AND NOT a.attisdropped
+    JOIN pg_type AS t ON t.oid = a.atttypid
+);
+COMMENT ON FUNCTION roneo.bare_columns(regclass, name[], text) IS
+    'Columns of a table by alias (with its dot, or empty), those of domains as the types under them.';
+
+CREATE OR REPLACE FUNCTION roneo.equality(type_id oid)
+RETURNS text LANGUAGE sql STABLE
+RETURN coalesce((
     SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
-    FROM base AS t
-    JOIN pg_opclass AS k ON k.opcintype = t.oid AND k.opcdefault
+    FROM pg_opclass AS k
     JOIN pg_am AS m ON m.oid = k.opcmethod AND m.amname = 'btree'
     JOIN pg_amop AS a ON a.amopfamily = k.opcfamily AND a.amoplefttype = k.opcintype AND a.amoprighttype = k.opcintype
         AND a.amopstrategy = 3
     JOIN pg_operator AS o ON o.oid = a.amopopr
-    JOIN pg_namespace AS n ON n.oid = o.oprnamespace), 'OPERATOR(pg_catalog.=)');
+    JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+    WHERE k.opcdefault AND k.opcintype = roneo.base_type(type_id)), 'OPERATOR(pg_catalog.=)');
 COMMENT ON FUNCTION roneo.equality(oid) IS 'The operator by which an index finds values of a type, whatever the search_path.';
 
 CREATE OR REPLACE FUNCTION roneo.same_key(target regclass, key_columns name[], one text, other text)
@@ -27,11 +47,10 @@ RETURN (
 );
 COMMENT ON FUNCTION roneo.same_key(regclass, name[], text, text) IS 'True where two rows have the same key, as the key''s index sees it.';
 
-CREATE OR REPLACE FUNCTION roneo.image_of(columns name[], alias text)
-RETURNS text LANGUAGE sql IMMUTABLE
-RETURN format('ROW(%s)::record', (SELECT string_agg(format('%s.%I', alias, c.name), ', ' ORDER BY c.nr)
-                                  FROM unnest(columns) WITH ORDINALITY AS c (name, nr)));
-COMMENT ON FUNCTION roneo.image_of(name[], text) IS 'Some columns of a row as a record, whose image can be compared.';
+CREATE OR REPLACE FUNCTION roneo.image_of(target regclass, columns name[], alias text)
+RETURNS text LANGUAGE sql STABLE
+RETURN format('ROW(%s)::record', roneo.bare_columns(target, columns, concat(alias, '.')));
+COMMENT ON FUNCTION roneo.image_of(regclass, name[], text) IS 'Some columns of a row as a record, whose image can be compared.';
 
 CREATE OR REPLACE FUNCTION roneo.live_condition(c roneo.capture_replica, alias text)
 RETURNS text LANGUAGE sql IMMUTABLE
@@ -69,7 +88,7 @@ BEGIN ATOMIC
     CROSS JOIN LATERAL roneo.dest_step(3, 'take out rows whose unique values change', format(
         'DELETE FROM %I.%I AS kept USING pg_temp.%I AS arrived WHERE %s%s AND %s OPERATOR(pg_catalog.*<>) %s',
         r.dest_schema, r.dest_name, roneo.staging_name(r), roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived'),
-        roneo.live_condition(c, 'kept'), roneo.image_of(u.columns, 'kept'), roneo.image_of(u.columns, 'arrived'))) AS s
+        roneo.live_condition(c, 'kept'), roneo.image_of(r.dest, u.columns, 'kept'), roneo.image_of(r.dest, u.columns, 'arrived'))) AS s
     WHERE u.columns <> '{}' AND NOT roneo.is_referenced(r.dest);
 END;
 COMMENT ON FUNCTION roneo.clash_steps(roneo.replica, roneo.capture_replica, name[]) IS
@@ -79,7 +98,7 @@ CREATE OR REPLACE FUNCTION roneo.differs_condition(r roneo.replica, c roneo.capt
 RETURNS text LANGUAGE sql STABLE
 RETURN format('NOT EXISTS (SELECT FROM %I.%I AS present WHERE %s%s AND %s OPERATOR(pg_catalog.*=) %s)',
     r.dest_schema, r.dest_name, roneo.same_key(r.dest, c.key_columns, 'present', 'arrived'), roneo.live_condition(c, 'present'),
-    roneo.image_of(columns, 'present'), roneo.image_of(columns, 'arrived'));
+    roneo.image_of(r.dest, columns, 'present'), roneo.image_of(r.dest, columns, 'arrived'));
 COMMENT ON FUNCTION roneo.differs_condition(roneo.replica, roneo.capture_replica, name[]) IS
     'True for what arrived and is not there already just so: where most of it is, that is cheaper than to put it.';
 
@@ -92,7 +111,7 @@ RETURN format(E'INSERT INTO %1$I.%2$I AS kept (%3$s) OVERRIDING SYSTEM VALUE\n  
     format(CASE WHEN c.deleted_column IS NOT NULL THEN ' WHERE %I IS NULL' END, c.deleted_column),
     (SELECT CASE WHEN s.columns = '{}' THEN 'NOTHING' ELSE format('UPDATE SET %s WHERE %s OPERATOR(pg_catalog.*<>) %s',
          (SELECT string_agg(format('%1$I = excluded.%1$I', k), ', ') FROM unnest(s.columns) AS k),
-         roneo.image_of(columns, 'kept'), roneo.image_of(columns, 'excluded')) END
+         roneo.image_of(r.dest, columns, 'kept'), roneo.image_of(r.dest, columns, 'excluded')) END
      FROM (SELECT roneo.settable_columns(r.dest, columns) AS columns) AS s));
 COMMENT ON FUNCTION roneo.put_changed_statement(roneo.replica, roneo.capture_replica, name[], text) IS
     'An INSERT of what arrived and is wanted, by key.';

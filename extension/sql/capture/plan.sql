@@ -103,6 +103,17 @@ RETURN jsonb_build_array(jsonb_build_object('name', name, 'type', type, 'type_ba
                                             'type_schema', 'pg_catalog', 'binary', true));
 COMMENT ON FUNCTION roneo.extra_column(text, text) IS 'A column that no table has, for what travels beside the rows.';
 
+-- Under its own name, character would be character(1).
+CREATE OR REPLACE FUNCTION roneo.without_domains(columns jsonb)
+RETURNS jsonb LANGUAGE sql IMMUTABLE
+RETURN (
+    SELECT coalesce(jsonb_agg(c.col || CASE WHEN c.col ->> 'type_kind' = 'd' AND NOT (c.col ->> 'type_array')::boolean
+        THEN jsonb_build_object('type', b.name, 'type_bare', b.name) ELSE '{}' END ORDER BY c.nr), '[]')
+    FROM jsonb_array_elements(columns) WITH ORDINALITY AS c (col, nr)
+    CROSS JOIN LATERAL (SELECT regexp_replace(regexp_replace(c.col ->> 'type_base', '^character(\[\])?$', 'bpchar\1'), '^bit(\[\])?$', '"bit"\1') AS name) AS b
+);
+COMMENT ON FUNCTION roneo.without_domains(jsonb) IS 'Columns, those of domains with the types under them.';
+
 CREATE OR REPLACE FUNCTION roneo.transfer_from(
     r roneo.replica, purpose text, rows_of text, wanted jsonb, extra jsonb, into_schema name, into_name name, frozen boolean)
 RETURNS roneo.step LANGUAGE plpgsql STABLE
@@ -112,6 +123,10 @@ DECLARE
     step roneo.step;
     here jsonb := (roneo.local_relation(r.dest) -> 'columns') || extra;
 BEGIN
+    IF into_schema = 'pg_temp' THEN
+        wanted := roneo.without_domains(wanted);
+        here := roneo.without_domains(here);
+    END IF;
     SELECT t.* INTO step
     FROM roneo.source AS s
     CROSS JOIN LATERAL roneo.transfer_step(purpose, r.source_schema, r.source_table, wanted || extra, here, NULL,
@@ -127,10 +142,10 @@ COMMENT ON FUNCTION roneo.transfer_from(roneo.replica, text, text, jsonb, jsonb,
     'A step that brings rows of the source, from anything that can stand in a FROM clause, with columns beside those of the table.';
 
 CREATE OR REPLACE FUNCTION roneo.arrival_step(r roneo.replica, table_name text, columns name[], extra text)
-RETURNS roneo.step LANGUAGE sql IMMUTABLE
+RETURNS roneo.step LANGUAGE sql STABLE
 RETURN roneo.dest_step(1, 'make a table for what arrives', format(
     'DROP TABLE IF EXISTS pg_temp.%1$I; CREATE TEMPORARY TABLE %1$I ON COMMIT DROP AS SELECT %2$s%3$s FROM ONLY %4$I.%5$I WITH NO DATA',
-    table_name, roneo.column_list(columns), format(CASE WHEN extra IS NOT NULL THEN ', %s' END, extra), r.dest_schema, r.dest_name));
+    table_name, roneo.bare_columns(r.dest, columns, ''), format(CASE WHEN extra IS NOT NULL THEN ', %s' END, extra), r.dest_schema, r.dest_name));
 COMMENT ON FUNCTION roneo.arrival_step(roneo.replica, text, name[], text) IS
     'A step that makes an empty temporary table with the columns that are copied, and more.';
 
