@@ -40,7 +40,7 @@ BEGIN
     PERFORM on_source(statement);
     answers := jsonb_build_array(jsonb_build_object('replica_id', begun.replica_id, 'hand', 'sql',
                                                     'options', '{"force": true}'::jsonb, 'before', before, 'inside', inside));
-    reports := roneo.run_steps(answers, 'hand', begun.dest_owner);
+    reports := roneo.run_steps(answers, 'hand', jsonb_build_array(to_jsonb(begun)));
     SELECT f.outcome INTO outcome FROM roneo.finish_refresh(answers, jsonb_build_array(jsonb_build_object(
         'replica_id', begun.replica_id, 'planned', jsonb_array_length(reports), 'steps', reports))) AS f;
     PERFORM dblink_disconnect('hand');
