@@ -65,7 +65,7 @@ CREATE FUNCTION public.equal(saying text, dest text DEFAULT 'app.orders', key te
 RETURNS text LANGUAGE sql
 RETURN is(value_here(content(dest, key)), source_value(content('app.orders', key)), saying);
 
-SELECT plan(88);
+SELECT plan(89);
 SET client_min_messages = warning;
 -- Else each refresh waits until the source has written its log.
 ALTER DATABASE :"source_db" SET synchronous_commit = on;
@@ -118,6 +118,10 @@ SELECT cmp_ok((SELECT rows_received FROM roneo.run ORDER BY run_id DESC LIMIT 1)
 ---------------------------------------------------------------- The queue has grown
 \set block 'The queue has grown 1'
 \ir support/howto_block.sql
+SELECT on_source($$ UPDATE roneo_capture.consumer SET confirmed_at = now() - interval '31 days' $$);
+CALL roneo.refresh_now('app.orders');
+SELECT is((SELECT count(*) FROM roneo.captures('shop') WHERE confirmed_at > now() - interval '1 hour'), 1::bigint,
+    'a copy that is refreshed, with nothing to do, is not one of those that are gone');
 SELECT on_source($$ UPDATE roneo_capture.consumer SET confirmed_at = now() - interval '31 days' $$);
 \set block 'The queue has grown 2'
 \ir support/howto_block.sql

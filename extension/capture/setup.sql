@@ -936,7 +936,8 @@ BEGIN
         WHEN u.position::text NOT IN (told, told_before) THEN 'forgetful'
         ELSE 'known' END;
     IF fate = 'known' THEN
-        IF have IS NULL OR have::text <> u.position::text THEN
+        -- Now and then also where nothing changes: who looks for copies that are gone sees when they last came.
+        IF have IS NULL OR have::text <> u.position::text OR u.confirmed_at < now() - interval '1 hour' THEN
             -- One that is to be made anew needs nothing from before now.
             UPDATE roneo_capture.consumer AS k SET position = coalesce(have, pg_current_snapshot()), confirmed_at = now()
             WHERE k.consumer_id = id;
