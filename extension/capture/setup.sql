@@ -830,7 +830,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'active_sql_transaction', MESSAGE = 'a queue is rotated in READ COMMITTED only';
     END IF;
     SELECT k.* INTO c FROM roneo_capture.capture AS k WHERE k.capture_id = id AND k.state = 'running';
-    IF NOT FOUND OR pg_relation_size(to_regclass(roneo_capture.queue_name(id, c.segment))) < at_size
+    IF NOT FOUND
+       OR (SELECT max(pg_relation_size(to_regclass(roneo_capture.queue_name(id, s)))) FROM generate_series(0, 2) AS s) < at_size
        OR NOT roneo_capture.lock_functions(id) THEN
         RETURN false;
     END IF;
@@ -839,7 +840,8 @@ BEGIN
         RETURN false;
     END IF;
     PERFORM roneo_capture.empty_segment(id, (c.segment + 2) % 3);
-    is_free := roneo_capture.empty_segment(id, (c.segment + 1) % 3);
+    is_free := roneo_capture.empty_segment(id, (c.segment + 1) % 3)
+        AND pg_relation_size(to_regclass(roneo_capture.queue_name(id, c.segment))) >= at_size;
     IF is_free THEN
         c.segment := (c.segment + 1) % 3;
         UPDATE roneo_capture.capture AS k SET segment = c.segment WHERE k.capture_id = id;
@@ -849,7 +851,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo_capture.rotate(integer, bigint) IS
-    'Once the segment that is written has grown to that size in bytes, empties the others and writes to the next; tells whether it did.';
+    'Once a segment has grown to that size in bytes, empties those that are not written, where all copies have read them; and if it is the one that is written, writes to the next. Tells whether it did that.';
 
 -- Writers that came from before the stop may still hold a segment; nobody must wait behind us.
 CREATE OR REPLACE FUNCTION roneo_capture.discard(id integer)
