@@ -133,7 +133,7 @@ BEGIN
         roneo.capture_setup(),
         format('SELECT roneo_capture.allow(%L);', description ->> 'role'),
         '-- CREATE TRIGGER waits for open transactions that have written to the table, and writers behind it.',
-        'SET lock_timeout = ''2s'';',
+        'SET lock_timeout = ''2s''; SET client_min_messages = warning;',
         format('SELECT roneo_capture.capture_table(%L, %L, %L, %L);',
                format('%I.%I', description #>> '{relation,schema}', description #>> '{relation,name}'), wanted::name[],
                CASE WHEN keeps_deleted THEN roneo.column_names(description #> '{relation,columns}') ELSE '{}'::name[] END, row_level));
