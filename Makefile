@@ -46,13 +46,16 @@ sql-test:
 	$(MAKE) -C extension check-frozen
 	sql-tests/run
 
-# Upgrades; and crashes, standbys and the like, with the runner that the Swift tests have built.
+# Upgrades; and crashes, standbys, restored servers and the like, with the runner that the Swift
+# tests have built.
 server-test:
-	prove -j 2 --timer --exec bash sql-tests/servers/check sql-tests/upgrade/check
+	prove -j 2 --timer --exec bash sql-tests/servers/check sql-tests/servers/captures \
+		sql-tests/upgrade/check
 
-# Late rows under kills of the runner and of backends on both sides; longer ones find more.
+# Late rows, and captures, under kills of the runner, of backends and of servers; longer ones find more.
 stress-test:
 	sql-tests/stress/late_rows 10
+	sql-tests/stress/captures 10
 
 # Between versions of PostgreSQL, for whoever has several: BINDIRS='/usr/lib/postgresql/*/bin'
 version-test:

@@ -3,7 +3,7 @@
 -- The codes that only the program uses.
 \set program_codes `grep -rhoE 'RO[0-9]{3}' Sources | sort -u`
 
-SELECT plan(14);
+SELECT plan(15);
 
 -- A part begins with its heading and ends before the next one.
 CREATE TEMPORARY TABLE part AS
@@ -21,7 +21,9 @@ FROM (
     FROM own_function AS o
     WHERE o.proname IN ('create_source', 'drop_source', 'source_conninfo', 'check_source',
         'create_snapshot', 'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull',
-        'accept_source', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'drop_replica', 'refresh', 'refresh_now', 'refresh_due', 'due', 'plan',
+        'accept_source', 'create_dml', 'create_logdel', 'capture_script', 'captures', 'resync', 'pause_capture',
+        'resume_capture', 'pending_transactions', 'forget_transaction', 'expire_consumer', 'set_queue_limit',
+        'set_refresh_group', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'drop_replica', 'refresh', 'refresh_now', 'refresh_due', 'due', 'plan',
         'setting', 'version', 'preflight_local', 'missing_grants', 'grant_refresh',
         'revoke_refresh', 'begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
         'record_failure', 'preflight_probe', 'preflight')
@@ -30,13 +32,14 @@ JOIN pg_proc AS p USING (oid);
 
 -- The view of a method that has no table of its own is told with that table.
 CREATE TEMPORARY VIEW own_relation AS
-SELECT c.oid, regexp_replace(c.relname, '^(inserter|updater)_replica$', 'control_replica') AS relname
+SELECT c.oid, regexp_replace(regexp_replace(c.relname, '^(inserter|updater)_replica$', 'control_replica'),
+                             '^(dml|logdel)_replica$', 'capture_replica') AS relname
 FROM pg_class AS c
 JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
 JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'roneo' AND c.relkind IN ('r', 'p', 'v', 'm', 'f');
 
-SELECT is((SELECT count(*) FROM public_function), 34::bigint, 'each public function exists once');
+SELECT is((SELECT count(*) FROM public_function), 46::bigint, 'each public function exists once');
 
 SELECT is_empty($$ SELECT proname FROM public_function
                    WHERE caller = 'people' AND NOT EXISTS (
@@ -73,8 +76,9 @@ SELECT is_empty($$ SELECT proname, argument, value FROM optional_argument
                    WHERE NOT EXISTS (
                        SELECT FROM part
                        WHERE (split_part(heading, '(', 1) = concat('roneo.', proname)
-                              OR heading = 'Arguments of all' AND proname ~ '^create_(snapshot|plain|inserter|updater)$'
-                              OR heading = 'Arguments of inserter and updater' AND proname ~ '^create_(inserter|updater)$')
+                              OR heading = 'Arguments of all' AND proname ~ '^create_(snapshot|plain|inserter|updater|dml|logdel)$'
+                              OR heading = 'Arguments of inserter and updater' AND proname ~ '^create_(inserter|updater)$'
+                              OR heading = 'Arguments of dml and logdel' AND proname ~ '^create_(dml|logdel)$')
                          AND strpos(flat, format('| `%s` | `%s` |', argument, value)) > 0) $$,
     'each argument with a default has a row that says it');
 
@@ -138,6 +142,16 @@ SELECT is_empty($$ SELECT m[1]
                    WHERE m[1] !~ '^refresh_as_'
                    EXCEPT SELECT proname FROM own_function $$,
     'each function that is named exists');
+
+-- On a source.
+\set setup `cat extension/capture/setup.sql`
+SELECT is_empty(format($$ SELECT m[1], m[2]
+                          FROM part, regexp_matches(body, 'roneo_capture\.(\w+)\(([^)]*)\)', 'g') AS m
+                          WHERE m[1] !~ '_ID$' AND strpos(m[2], '''') = 0
+                          EXCEPT
+                          SELECT f[1], regexp_replace(f[2], '(\w+) [^,]+', '\1', 'g')
+                          FROM regexp_matches(%L, 'FUNCTION roneo_capture\.(\w+)\(\s*([^)]*)\)\nRETURNS', 'g') AS f $$, :'setup'),
+    'and each one on the source that is named, with its arguments');
 
 -- What the page says of all functions.
 SELECT is_empty('SELECT oid::regprocedure FROM own_function WHERE prosecdef',

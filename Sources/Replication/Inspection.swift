@@ -113,6 +113,17 @@ public struct Inspection: Sendable {
                 of: name)
     }
 
+    /// What a DBA runs on the source to capture a table, where the role of the connection may not.
+    public func captureScript(
+        source: String, table: String, keepsDeleted: Bool
+    ) async throws -> String {
+        try await read(
+            """
+            SELECT roneo.capture_script(\(source), \(table), \
+            keeps_deleted => \(keepsDeleted)::boolean) AS script
+            """)[0, "script"] ?? ""
+    }
+
     private func read(_ sql: SQL) async throws -> Records {
         try await onWorker { worker in
             do {

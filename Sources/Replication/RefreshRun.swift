@@ -90,7 +90,9 @@ public struct RefreshRun: Sendable {
         switch selection {
         case .named(let dests):
             var seen: Set<String> = []
-            return dests.filter { seen.insert($0).inserted }
+            let wanted = dests.filter { seen.insert($0).inserted }
+            // What is no name at all, its own job reports.
+            return ((try? onePerGroup(wanted, connection)) ?? wanted)
                 .map { RefreshQueue.Entry(dest: $0, source: nil) }
         case .due(let sources, let methods):
             let check = IdleCheck(worker: worker, sources: sources, methods: methods)
@@ -113,6 +115,20 @@ public struct RefreshRun: Sendable {
             }
             return entries.filter { idle[$0.dest] == nil }
         }
+    }
+
+    /// The others of a refresh group come with the first one of it.
+    private func onePerGroup(_ dests: [String], _ connection: Connection) throws -> [String] {
+        guard dests.count > 1 else { return dests }
+        let first = try connection.execute(
+            """
+            SELECT min(w.nr) FROM unnest(\(dests)::text[]) WITH ORDINALITY AS w (dest, nr) \
+            LEFT JOIN roneo.replica AS r ON r.dest = roneo.dest_named(w.dest) \
+            GROUP BY r.source_id, r.refresh_group, \
+            CASE WHEN r.refresh_group IS NULL THEN w.nr END ORDER BY 1
+            """)
+        return (0..<first.count).compactMap { first[$0, 0].flatMap { Int($0) } }
+            .map { dests[$0 - 1] }
     }
 
     private func work(_ worker: Worker, _ board: RefreshBoard) throws {

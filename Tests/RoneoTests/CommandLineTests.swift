@@ -11,7 +11,9 @@ import Testing
             ["run", "--source-conninfo", "nothing"], ["run", "--source-conninfo", "=dbname=x"],
             ["run", "--source-conninfo", "a=dbname=x", "--source-conninfo", "a=dbname=y"],
             ["run", "--log-level", "loud"], ["run", "--log-format", "xml"],
-            ["history", "--limit", "0"], ["status", "t"],
+            ["history", "--limit", "0"], ["status", "t"], ["preflight", "--capture", "t"],
+            ["preflight", "shop", "--keeps-deleted"],
+            ["preflight", "shop", "--capture", "t", "--json"],
         ])
     func usage(arguments: [String]) throws {
         let ended = try RoneoProcess(arguments).wait()

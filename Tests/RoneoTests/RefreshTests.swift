@@ -85,6 +85,60 @@ import Testing
         #expect(try stage.value("SELECT count(*) FROM t") == "100")
     }
 
+    @Test func aRoleThatOnlyReadsGetsAScriptForTheDBA() throws {
+        let stage = try Stage()
+        let role = "only_reads_\(stage.pair.name)"
+        try stage.source.execute(
+            SQL(
+                verbatim: """
+                    CREATE ROLE \(role) LOGIN; CREATE TABLE t (id int PRIMARY KEY, v text);
+                    INSERT INTO t VALUES (1, 'one'); GRANT SELECT ON t TO \(role)
+                    """))
+        let conninfo = TestClusters.source.conninfo(database: stage.pair.name, user: role)
+        try stage.dest.execute("SELECT roneo.create_source('reading', \(conninfo))")
+        #expect(throws: PostgresError.self) {
+            try stage.dest.execute("SELECT roneo.create_logdel('reading', 'public.t')")
+        }
+        let ended = try stage.run("preflight", "reading", "--capture", "t", "--keeps-deleted")
+        #expect(ended.status == 0, "\(ended)")
+        try stage.source.execute(SQL(verbatim: ended.output))
+        try stage.dest.execute("SELECT roneo.create_logdel('reading', 'public.t')")
+        try stage.source.execute("DELETE FROM t")
+        #expect(try stage.run("refresh", "t").status == 0)
+        #expect(try stage.value("SELECT v FROM t WHERE roneo_source_deleted IS NOT NULL") == "one")
+
+        let unknown = try stage.run("preflight", "reading", "--capture", "nothing")
+        #expect(unknown.status == 1)
+        #expect(unknown.errors.contains("RO004"))
+    }
+
+    @Test func aGroupIsRefreshedOnceHoweverManyOfItAreNamed() throws {
+        let stage = try Stage()
+        for name in ["a", "b", "c"] {
+            try stage.source.execute(
+                SQL(
+                    verbatim: """
+                        CREATE TABLE \(name) (id int PRIMARY KEY);
+                        INSERT INTO \(name) SELECT generate_series(1, 100)
+                        """))
+            try stage.dest.execute(
+                "SELECT roneo.create_dml('src', \(name), \(name), copy_data => false)")
+        }
+        try stage.dest.execute(
+            """
+            SELECT roneo.set_refresh_group('a', 'both'); \
+            SELECT roneo.set_refresh_group('b', 'both')
+            """)
+        #expect(try stage.run("refresh", "c", "b", "a").status == 0)
+        #expect(
+            try stage.value(
+                "SELECT string_agg(dest || ' ' || outcome, ', ' ORDER BY run_id) FROM roneo.run")
+                == "public.c ok, public.a ok, public.b ok")
+        let unknown = try stage.run("refresh", "a", "b", "no \"name")
+        #expect(unknown.status == 1)
+        #expect(try stage.value("SELECT count(*) FROM b") == "100")
+    }
+
     @Test func dependentsAreDroppedOnlyWhenAskedFor() throws {
         let stage = try Stage()
         try stage.makeReplica()

@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS roneo_capture.capture (
 );
 COMMENT ON TABLE roneo_capture.capture IS 'A table whose changes are recorded, by its key.';
 COMMENT ON COLUMN roneo_capture.capture.image_columns IS
-    'Columns whose last values are kept when a row is deleted, for logdel.';
+    'Columns whose last values are kept when a row is deleted, for logdel, in the queue as i1, i2 and so on; an empty name: one that is gone.';
 COMMENT ON COLUMN roneo_capture.capture.row_level IS
     'Whether triggers fire for each row; else for each statement, which is blind for partitions, inheritance and logical replication.';
 COMMENT ON COLUMN roneo_capture.capture.packs IS 'Whether many keys are written as arrays.';
@@ -91,31 +91,50 @@ RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT format('roneo_capture.queue_%s_%s', capture_id, segment) $$;
 COMMENT ON FUNCTION roneo_capture.queue_name(integer, integer) IS 'The table of a segment.';
 
+-- By the clock: random() would use up numbers of the application's own sequence.
+CREATE OR REPLACE FUNCTION roneo_capture.one_of_many()
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT $body$pg_catalog.interval_hash(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '2020-01-01 00:00+00'::pg_catalog.timestamptz) OPERATOR(pg_catalog.<) '-2143289344'::pg_catalog.int4$body$
+$$;
+COMMENT ON FUNCTION roneo_capture.one_of_many() IS 'A condition that is true for about one call of a thousand, which looks at the size of the queue.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.look_at_size(c roneo_capture.capture, condition text)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format(E'\n    IF %s THEN\n        PERFORM roneo_capture.guard(%s);\n    END IF;',
+              concat_ws(' OR ', condition, roneo_capture.one_of_many()), c.capture_id)
+$$;
+COMMENT ON FUNCTION roneo_capture.look_at_size(roneo_capture.capture, text) IS
+    'What a trigger function does where the condition holds, and now and then.';
+
 -- The first 64 keys of a statement are rows, the others arrays of about 500. The transaction id is
--- asked for only where a row is written: a statement that changes nothing must not burn one.
+-- asked for only where a row is written: a statement that changes nothing must not burn one. For one
+-- row each IF counts, so that there is only one.
 CREATE OR REPLACE FUNCTION roneo_capture.statement_body(c roneo_capture.capture, rows_of text)
 RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT CASE
     WHEN rows_of = 'oldt' AND c.image_columns <> '{}' THEN format(
-        'INSERT INTO %s (xid, op, at, %s, %s) SELECT pg_catalog.pg_current_xact_id(), ''d'', pg_catalog.clock_timestamp(), %s, %s FROM oldt;',
-        q.name, l.ks, q.images, l.columns, q.old_images)
-    WHEN NOT c.packs THEN format('INSERT INTO %s (xid, %s) SELECT pg_catalog.pg_current_xact_id(), %s FROM %s;',
-        q.name, l.ks, l.columns, rows_of)
+        E'INSERT INTO %s (xid, op, at, %s, %s) SELECT pg_catalog.pg_current_xact_id(), ''d'', pg_catalog.clock_timestamp(), %s, %s FROM oldt;\n    GET DIAGNOSTICS n = ROW_COUNT;',
+        q.name, l.ks, q.images, l.columns, q.old_images) || roneo_capture.look_at_size(c, 'n OPERATOR(pg_catalog.>=) 64')
+    WHEN NOT c.packs THEN format(E'INSERT INTO %s (xid, %s) SELECT pg_catalog.pg_current_xact_id(), %s FROM %s;\n    GET DIAGNOSTICS n = ROW_COUNT;',
+        q.name, l.ks, l.columns, rows_of) || roneo_capture.look_at_size(c, 'n OPERATOR(pg_catalog.>=) 64')
     ELSE format($body$INSERT INTO %1$s (xid, %2$s)
     SELECT pg_catalog.pg_current_xact_id(), %3$s FROM %4$s LIMIT 64;
     GET DIAGNOSTICS n = ROW_COUNT;
-    IF n OPERATOR(pg_catalog.=) 64 THEN
+    IF n OPERATOR(pg_catalog.=) 64 OR %8$s THEN
         INSERT INTO %1$s (xid, %5$s)
         SELECT pg_catalog.pg_current_xact_id(), %6$s
         FROM (SELECT %7$s, pg_catalog.row_number() OVER () OPERATOR(pg_catalog./) 500 AS part FROM %4$s OFFSET 64) AS rest
         GROUP BY part;
-        PERFORM roneo_capture.guard(%8$s);
-    END IF;$body$, q.name, l.ks, l.columns, rows_of, l.ps, l.packed, l.named, c.capture_id) END
+        PERFORM roneo_capture.guard(%9$s);
+    END IF;$body$, q.name, l.ks, l.columns, rows_of, l.ps, l.packed, l.named, roneo_capture.one_of_many(), c.capture_id) END
 FROM (SELECT roneo_capture.queue_name(c.capture_id, c.segment) AS name,
-             (SELECT string_agg(format('i%s', n), ', ' ORDER BY n) FROM generate_series(1, cardinality(c.image_columns)) AS n) AS images,
+             (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n)
+              FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n) WHERE i.name <> '') AS images,
              (SELECT string_agg(format('oldt.%I', i.name), ', ' ORDER BY i.n)
-              FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)) AS old_images) AS q
+              FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n) WHERE i.name <> '') AS old_images) AS q
 CROSS JOIN (
     SELECT string_agg(format('k%s', k.n), ', ' ORDER BY k.n) AS ks,
            string_agg(format('p%s', k.n), ', ' ORDER BY k.n) AS ps,
@@ -140,9 +159,20 @@ FROM (SELECT string_agg(format('k%s', k.n), ', ' ORDER BY k.n) AS ks,
 CROSS JOIN (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n) AS images,
                    string_agg(format('OLD.%I', i.name), ', ' ORDER BY i.n) AS columns
             FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)
-            WHERE of_row = 'OLD') AS i
+            WHERE of_row = 'OLD' AND i.name <> '') AS i
 $$;
 COMMENT ON FUNCTION roneo_capture.row_body(roneo_capture.capture, text) IS 'What a row trigger does with NEW or OLD.';
+
+-- A WHEN of the trigger would be read anew by each statement.
+CREATE OR REPLACE FUNCTION roneo_capture.changed_body(c roneo_capture.capture)
+RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN format(E'IF %1$s OR %2$s THEN\n        IF %1$s THEN\n            %3$s\n        ELSE\n            PERFORM roneo_capture.guard(%4$s);\n        END IF;\n    END IF;\n    %5$s',
+        roneo_capture.key_changed(c), roneo_capture.one_of_many(), roneo_capture.row_body(c, 'OLD'), c.capture_id, roneo_capture.row_body(c, 'NEW'));
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.changed_body(roneo_capture.capture) IS 'What a row trigger does with an updated row: its old key too, where that is another one.';
 
 -- The segment is a literal: to look it up would cost 3 to 5 us a statement. A session that still
 -- runs the text from before a rotation does no harm: nothing is emptied unless all have read it.
@@ -157,8 +187,9 @@ BEGIN
         FROM (VALUES
             ('new',     roneo_capture.statement_body(c, 'newt')),
             ('old',     roneo_capture.statement_body(c, 'oldt')),
-            ('row_new', roneo_capture.row_body(c, 'NEW')),
-            ('row_old', roneo_capture.row_body(c, 'OLD')),
+            ('row_new', roneo_capture.row_body(c, 'NEW') || roneo_capture.look_at_size(c, NULL)),
+            ('row_old', roneo_capture.row_body(c, 'OLD') || roneo_capture.look_at_size(c, NULL)),
+            ('row_changed', roneo_capture.changed_body(c)),
             ('truncate', format('INSERT INTO %s (xid, op) VALUES (pg_catalog.pg_current_xact_id(), CASE WHEN TG_RELID OPERATOR(pg_catalog.=) %s THEN ''t'' ELSE ''r'' END);',
                                 roneo_capture.queue_name(c.capture_id, c.segment), c.relation))) AS w (kind, body)
     LOOP
@@ -171,10 +202,7 @@ BEGIN
     RETURN NULL;
 END;
 $body$ $function$, format('%s_%s', part.kind, c.capture_id),
-            CASE WHEN c.state IN ('paused', 'stopped') THEN '-- Nothing is recorded.'
-                 -- About one of a thousand looks at the size of the queue.
-                 ELSE concat(part.body, format(E'\n    IF pg_catalog.date_part(''microseconds'', pg_catalog.clock_timestamp())::pg_catalog.int8 OPERATOR(pg_catalog.%%) 1024 OPERATOR(pg_catalog.=) 0 THEN\n        PERFORM roneo_capture.guard(%s);\n    END IF;',
-                                             c.capture_id)) END);
+            CASE WHEN c.state IN ('paused', 'stopped') THEN '-- Nothing is recorded.' ELSE part.body END);
         EXECUTE format('REVOKE ALL ON FUNCTION roneo_capture.%I() FROM PUBLIC', format('%s_%s', part.kind, c.capture_id));
         EXECUTE format('COMMENT ON FUNCTION roneo_capture.%I() IS %L', format('%s_%s', part.kind, c.capture_id),
                        format('Records what changes in %s.', c.relation_name));
@@ -244,14 +272,74 @@ $$;
 COMMENT ON FUNCTION roneo_capture.needs_rows(oid) IS
     'Whether statement triggers would miss changes: partitions, inheritance, tables fed by logical replication.';
 
+-- The queue holds what a domain is made of: where a column has no value, and where many keys are
+-- packed, a NULL stands, which a domain may refuse.
+CREATE OR REPLACE FUNCTION roneo_capture.base_type(type_id oid)
+RETURNS oid LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+WITH RECURSIVE base AS (
+    SELECT t.oid, t.typtype, t.typbasetype FROM pg_type AS t WHERE t.oid = type_id
+    UNION ALL
+    SELECT t.oid, t.typtype, t.typbasetype FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+)
+SELECT b.oid FROM base AS b WHERE b.typtype <> 'd'
+$$;
+COMMENT ON FUNCTION roneo_capture.base_type(oid) IS 'What a domain, of a domain perhaps, is made of; other types are their own.';
+
 CREATE OR REPLACE FUNCTION roneo_capture.column_types(relation oid, names name[])
 RETURNS text[] LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT array_agg(format_type(a.atttypid, -1) ORDER BY n.place)
+SELECT array_agg(format_type(roneo_capture.base_type(a.atttypid), -1) ORDER BY n.place)
 FROM unnest(names) WITH ORDINALITY AS n (name, place)
 LEFT JOIN pg_attribute AS a ON a.attrelid = relation AND a.attname = n.name AND a.attnum > 0 AND NOT a.attisdropped
 $$;
-COMMENT ON FUNCTION roneo_capture.column_types(oid, name[]) IS 'The types of columns, without their lengths; NULL for one that is gone.';
+COMMENT ON FUNCTION roneo_capture.column_types(oid, name[]) IS
+    'The types of columns, without their lengths and under their domains; NULL for one that is gone.';
+
+-- Two keys that the table takes for one are one in the queue too.
+CREATE OR REPLACE FUNCTION roneo_capture.collate_clause(relation oid, name name)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
+FROM pg_attribute AS a
+JOIN pg_type AS t ON t.oid = roneo_capture.base_type(a.atttypid) AND t.typcollation <> a.attcollation
+JOIN pg_collation AS l ON l.oid = a.attcollation
+JOIN pg_namespace AS n ON n.oid = l.collnamespace
+WHERE a.attrelid = relation AND a.attname = collate_clause.name
+$$;
+COMMENT ON FUNCTION roneo_capture.collate_clause(oid, name) IS 'The COLLATE of a column that has not that of its type; else NULL.';
+
+-- An array of arrays would be unnested whole, and one of rows into their columns.
+CREATE OR REPLACE FUNCTION roneo_capture.can_pack(relation oid, names name[])
+RETURNS boolean LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT NOT EXISTS (
+    SELECT FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = roneo_capture.base_type(a.atttypid)
+    WHERE a.attrelid = relation AND a.attname = ANY (names) AND (t.typcategory = 'A' OR t.typtype = 'c' OR t.typarray = 0))
+$$;
+COMMENT ON FUNCTION roneo_capture.can_pack(oid, name[]) IS 'Whether values of columns can be written many at a time, as arrays.';
+
+-- As the one who calls. The role of the queue makes columns of these types.
+CREATE OR REPLACE FUNCTION roneo_capture.open_schemas(relation oid, names name[])
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    closed name;
+BEGIN
+    FOR closed IN
+        SELECT DISTINCT n.nspname
+        FROM pg_attribute AS a
+        JOIN pg_type AS t ON t.oid = roneo_capture.base_type(a.atttypid)
+        LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+        JOIN pg_namespace AS n ON n.oid IN (t.typnamespace, l.collnamespace)
+        WHERE a.attrelid = relation AND a.attname = ANY (names) AND NOT has_schema_privilege('roneo_capture', n.oid, 'USAGE')
+    LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO roneo_capture', closed);
+    END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.open_schemas(oid, name[]) IS
+    'Lets the role that owns the queues use the types and collations of columns.';
 
 -- citext and its like are equal by an operator of their own, which no search_path need show.
 CREATE OR REPLACE FUNCTION roneo_capture.equality(type_id oid)
@@ -259,16 +347,35 @@ RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT coalesce((
     SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
-    FROM pg_type AS t
-    JOIN pg_opclass AS k ON k.opcintype = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END AND k.opcdefault
+    FROM pg_opclass AS k
     JOIN pg_am AS m ON m.oid = k.opcmethod AND m.amname = 'btree'
     JOIN pg_amop AS a ON a.amopfamily = k.opcfamily AND a.amoplefttype = k.opcintype AND a.amoprighttype = k.opcintype
         AND a.amopstrategy = 3
     JOIN pg_operator AS o ON o.oid = a.amopopr
     JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-    WHERE t.oid = type_id), 'OPERATOR(pg_catalog.=)')
+    WHERE k.opcdefault AND k.opcintype = roneo_capture.base_type(type_id)), 'OPERATOR(pg_catalog.=)')
 $$;
 COMMENT ON FUNCTION roneo_capture.equality(oid) IS 'The operator by which an index finds values of a type.';
+
+-- Not by comparing images of records: pg_dump cannot write that down again, and pg_upgrade uses it.
+CREATE OR REPLACE FUNCTION roneo_capture.key_changed(c roneo_capture.capture)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('NOT (%s)', string_agg(format('OLD.%1$I %2$s NEW.%1$I', k.name, roneo_capture.equality(a.atttypid)), ' AND ' ORDER BY k.n))
+FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)
+LEFT JOIN pg_attribute AS a ON a.attrelid = c.relation AND a.attname = k.name
+$$;
+COMMENT ON FUNCTION roneo_capture.key_changed(roneo_capture.capture) IS
+    'A condition on OLD and NEW: the key is another one.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.images_left(c roneo_capture.capture)
+RETURNS name[] LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT coalesce(array_agg(CASE WHEN roneo_capture.column_types(c.relation, ARRAY[i.name]) = ARRAY[i.type] THEN i.name ELSE '' END ORDER BY i.n), '{}')
+FROM unnest(c.image_columns, c.image_types) WITH ORDINALITY AS i (name, type, n)
+$$;
+COMMENT ON FUNCTION roneo_capture.images_left(roneo_capture.capture) IS
+    'The columns of which last values are kept, with an empty name for each that is gone or of another type.';
 
 CREATE OR REPLACE FUNCTION roneo_capture.make_segments(c roneo_capture.capture)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -279,9 +386,10 @@ BEGIN
     FOR segment IN 0 .. 2 LOOP
         queue := roneo_capture.queue_name(c.capture_id, segment);
         EXECUTE format('CREATE TABLE IF NOT EXISTS %s (xid xid8 NOT NULL, op "char", at timestamptz, %s)', queue, (
-            SELECT string_agg(CASE WHEN c.packs THEN format('k%1$s %2$s, p%1$s %2$s[]', t.n, t.type)
-                                   ELSE format('k%s %s', t.n, t.type) END, ', ' ORDER BY t.n)
-            FROM unnest(c.key_types) WITH ORDINALITY AS t (type, n)));
+            SELECT string_agg(concat(format('k%s %s%s', t.n, t.type, l.clause),
+                                     CASE WHEN c.packs THEN format(', p%s %s[]%s', t.n, t.type, l.clause) END), ', ' ORDER BY t.n)
+            FROM unnest(c.key_types, c.key_columns) WITH ORDINALITY AS t (type, name, n)
+            CROSS JOIN LATERAL roneo_capture.collate_clause(c.relation, t.name) AS l (clause)));
         EXECUTE format('CREATE INDEX IF NOT EXISTS queue_%s_%s_xid_idx ON %s (xid)', c.capture_id, segment, queue);
         FOR place IN 1 .. cardinality(c.image_types) LOOP
             EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS i%s %s', queue, place, c.image_types[place]);
@@ -292,6 +400,26 @@ $$;
 COMMENT ON FUNCTION roneo_capture.make_segments(roneo_capture.capture) IS
     'Makes the three tables of a queue, or adds to them what is missing.';
 
+-- Of the images only what the role may read in the table itself.
+CREATE OR REPLACE FUNCTION roneo_capture.open_queue(c roneo_capture.capture, reader name)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    columns text := concat_ws(', ', 'xid', 'op', 'at',
+        (SELECT string_agg(concat_ws(', ', format('k%s', n), format(CASE WHEN c.packs THEN 'p%s' END, n)), ', ' ORDER BY n)
+         FROM generate_series(1, cardinality(c.key_columns)) AS n),
+        (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n)
+         FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)
+         JOIN pg_attribute AS a ON a.attrelid = c.relation AND a.attname = i.name
+         WHERE has_column_privilege(reader, c.relation, a.attnum, 'SELECT')));
+BEGIN
+    FOR segment IN 0 .. 2 LOOP
+        EXECUTE format('GRANT SELECT (%s) ON %s TO %I', columns, roneo_capture.queue_name(c.capture_id, segment), reader);
+    END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.open_queue(roneo_capture.capture, name) IS 'Lets a role read the queue of a capture.';
+
 CREATE OR REPLACE FUNCTION roneo_capture.retype(c roneo_capture.capture, types text[])
 RETURNS roneo_capture.capture LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -301,11 +429,11 @@ DECLARE
 BEGIN
     EXECUTE format('DROP TABLE IF EXISTS %s', queues);
     UPDATE roneo_capture.capture AS k SET
-        key_types = types, packs = NOT EXISTS (SELECT FROM unnest(types) AS t WHERE t LIKE '%[]')
+        key_types = types, packs = roneo_capture.can_pack(k.relation, k.key_columns)
     WHERE k.capture_id = c.capture_id RETURNING k.* INTO c;
     PERFORM roneo_capture.make_segments(c);
     FOR reader IN SELECT DISTINCT u.role_name FROM roneo_capture.consumer AS u WHERE u.capture_id = c.capture_id LOOP
-        EXECUTE format('GRANT SELECT ON %s TO %I', queues, reader);
+        PERFORM roneo_capture.open_queue(c, reader);
     END LOOP;
     EXECUTE format('INSERT INTO %s (xid, op) VALUES (pg_current_xact_id(), ''r'')', roneo_capture.queue_name(c.capture_id, c.segment));
     RETURN c;
@@ -321,8 +449,13 @@ AS $$
 DECLARE
     c     roneo_capture.capture;
     types text[] := roneo_capture.column_types(of_table, key_columns);
+    owner name := (SELECT pg_get_userbyid(k.relowner) FROM pg_class AS k WHERE k.oid = of_table);
     added name[];
 BEGIN
+    IF NOT pg_has_role(session_user, owner, 'MEMBER') AND NOT has_table_privilege(session_user, of_table, 'TRIGGER') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('role %I may make no triggers on %s', session_user, of_table);
+    END IF;
     IF array_position(types, NULL) IS NOT NULL OR cardinality(types) IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_column',
             MESSAGE = format('%s has not all of the key columns %s', of_table, key_columns);
@@ -330,8 +463,7 @@ BEGIN
     INSERT INTO roneo_capture.capture (relation, relation_name, key_columns, key_types, row_level, packs)
     SELECT of_table, format('%I.%I', n.nspname, k.relname), prepare.key_columns, types,
            prepare.row_level OR roneo_capture.needs_rows(of_table),
-           -- An array of arrays would be unnested whole.
-           NOT EXISTS (SELECT FROM unnest(types) AS t WHERE t LIKE '%[]')
+           roneo_capture.can_pack(of_table, prepare.key_columns)
     FROM pg_class AS k JOIN pg_namespace AS n ON n.oid = k.relnamespace
     WHERE k.oid = of_table
     ON CONFLICT ON CONSTRAINT capture_relation_key_columns_key DO NOTHING;
@@ -342,6 +474,7 @@ BEGIN
     IF c.key_types <> types THEN
         c := roneo_capture.retype(c, types);
     END IF;
+    c.image_columns := roneo_capture.images_left(c);
     IF NOT c.image_columns @> prepare.image_columns THEN
         added := ARRAY(SELECT i FROM unnest(prepare.image_columns) AS i WHERE i <> ALL (c.image_columns));
         c.image_columns := c.image_columns || added;
@@ -354,8 +487,8 @@ BEGIN
     RETURNING k.* INTO c;
     PERFORM roneo_capture.make_segments(c);
     PERFORM roneo_capture.write_functions(c);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION roneo_capture.new_%1$s(), roneo_capture.old_%1$s(), roneo_capture.row_new_%1$s(), roneo_capture.row_old_%1$s(), roneo_capture.truncate_%1$s() TO %2$I',
-                   c.capture_id, session_user);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION roneo_capture.new_%1$s(), roneo_capture.old_%1$s(), roneo_capture.row_new_%1$s(), roneo_capture.row_old_%1$s(), roneo_capture.row_changed_%1$s(), roneo_capture.truncate_%1$s() TO %2$I, %3$I',
+                   c.capture_id, session_user, owner);
     RETURN c.capture_id;
 END;
 $$;
@@ -369,19 +502,17 @@ SELECT t.relid, w.name,
        format(w.definition, format('roneo_capture_%s_%s', c.capture_id, w.kind), t.relid::regclass, c.capture_id, changed.condition),
        t.is_partition AND t.relid <> c.relation
 FROM roneo_capture.own_tables(c.relation) AS t
-CROSS JOIN (
-    SELECT format('ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record',
-                  string_agg(format('OLD.%I', k), ', '), string_agg(format('NEW.%I', k), ', ')) AS condition
-    FROM unnest(c.key_columns) AS k) AS changed
+CROSS JOIN roneo_capture.key_changed(c) AS changed (condition)
 CROSS JOIN LATERAL (
     SELECT v.kind, format('roneo_capture_%s_%s', c.capture_id, v.kind)::name AS name, v.definition
     FROM (VALUES
         (false, 'insert', 'CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS newt FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.new_%s()'),
         (false, 'update', 'CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING NEW TABLE AS newt FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.new_%s()'),
         (false, 'delete', 'CREATE TRIGGER %I AFTER DELETE ON %s REFERENCING OLD TABLE AS oldt FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.old_%s()'),
-        (true,  'put',    'CREATE TRIGGER %I AFTER INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION roneo_capture.row_new_%s()'),
+        (true,  'add',    'CREATE TRIGGER %I AFTER INSERT ON %s FOR EACH ROW EXECUTE FUNCTION roneo_capture.row_new_%s()'),
+        (true,  'change', 'CREATE TRIGGER %I AFTER UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION roneo_capture.row_changed_%s()'),
         (true,  'remove', 'CREATE TRIGGER %I AFTER DELETE ON %s FOR EACH ROW EXECUTE FUNCTION roneo_capture.row_old_%s()'),
-        (NULL,  'key',    'CREATE TRIGGER %I AFTER UPDATE ON %s FOR EACH ROW WHEN (%4$s) EXECUTE FUNCTION roneo_capture.row_old_%3$s()'),
+        (false, 'key',    'CREATE TRIGGER %I AFTER UPDATE ON %s FOR EACH ROW WHEN (%4$s) EXECUTE FUNCTION roneo_capture.row_old_%3$s()'),
         (NULL,  'truncate', 'CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION roneo_capture.truncate_%s()')
     ) AS v (rows, kind, definition)
     WHERE coalesce(v.rows = c.row_level, true)
@@ -434,8 +565,10 @@ CREATE OR REPLACE FUNCTION roneo_capture.capture_table(
 RETURNS integer LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    id integer := roneo_capture.prepare(of_table, key_columns, image_columns, row_level);
+    id integer;
 BEGIN
+    PERFORM roneo_capture.open_schemas(of_table, key_columns || image_columns);
+    id := roneo_capture.prepare(of_table, key_columns, image_columns, row_level);
     PERFORM roneo_capture.attach(id);
     RETURN id;
 END;
@@ -464,6 +597,11 @@ SELECT coalesce(
     CASE WHEN NOT EXISTS (SELECT FROM pg_class AS k WHERE k.oid = c.relation) THEN 'its table was dropped'
          WHEN roneo_capture.column_types(c.relation, c.key_columns) IS DISTINCT FROM c.key_types
              THEN format('the key columns %s were renamed, dropped or changed', array_to_string(c.key_columns, ', '))
+         WHEN roneo_capture.images_left(c) <> c.image_columns
+             THEN format('columns whose last values are kept were renamed, dropped or changed: %s', (
+                      SELECT string_agg(i, ', ') FROM unnest(c.image_columns) AS i WHERE i <> ALL (roneo_capture.images_left(c))))
+         WHEN EXISTS (SELECT FROM roneo_capture.own_tables(c.relation) AS t WHERE t.relkind = 'f')
+             THEN 'one of its partitions is a foreign table, whose rows can change where no trigger of ours is'
          WHEN NOT c.row_level AND roneo_capture.needs_rows(c.relation)
              THEN 'the table has become part of a tree, or is fed by logical replication: row triggers are needed' END,
     (SELECT format('trigger %s on %s %s', w.name, w.relid::regclass,
@@ -483,6 +621,32 @@ $$;
 COMMENT ON FUNCTION roneo_capture.problem(roneo_capture.capture) IS
     'Why a capture would miss changes of its table, now; NULL where it does not.';
 
+-- What is no problem can still be better: the file of a partition without a trigger for TRUNCATE is
+-- watched, and VACUUM FULL changes it too.
+CREATE OR REPLACE FUNCTION roneo_capture.can_complete(c roneo_capture.capture)
+RETURNS boolean LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT EXISTS (
+    SELECT FROM roneo_capture.wanted_triggers(c) AS w
+    JOIN pg_class AS k ON k.oid = w.relid AND pg_has_role(k.relowner, 'MEMBER')
+    WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = w.relid AND g.tgname = w.name))
+$$;
+COMMENT ON FUNCTION roneo_capture.can_complete(roneo_capture.capture) IS
+    'Whether a capture lacks triggers that this role can make.';
+
+-- ALTER TABLE can give a column other values, and no trigger fires: it writes the row of the column
+-- in the catalog, and the table to another file.
+CREATE OR REPLACE FUNCTION roneo_capture.column_prints(relation oid)
+RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT jsonb_object_agg(a.attname, jsonb_build_object('number', a.attnum, 'by', concat_ws(' ', a.xmin, d.xmin)))
+FROM pg_attribute AS a
+LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated <> ''
+WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION roneo_capture.column_prints(oid) IS
+    'The columns of a table with their numbers, and the transactions that last wrote them in the catalog.';
+
 -- The transaction that last wrote a trigger's row in the catalog: whoever disabled it and enabled
 -- it again has left a trace.
 CREATE OR REPLACE FUNCTION roneo_capture.describe(id integer)
@@ -499,10 +663,11 @@ SELECT jsonb_build_object(
     'tables', (SELECT jsonb_object_agg(t.relid, jsonb_build_object(
                    'name', t.relid::regclass::text, 'file', CASE WHEN t.relkind = 'r' THEN t.filenode END,
                    'sees_truncate', coalesce(g.sees_truncate, false), 'triggers', g.print,
+                   'columns', CASE WHEN t.relid = c.relation THEN roneo_capture.column_prints(t.relid) END,
                    'bounds', CASE WHEN t.is_partition AND t.relid <> c.relation THEN pg_get_partition_constraintdef(t.relid) END))
                FROM roneo_capture.own_tables(c.relation) AS t
                LEFT JOIN LATERAL (
-                   SELECT md5(string_agg(concat_ws(' ', r.tgname, r.tgfoid, r.tgenabled, r.xmin), ',' ORDER BY r.tgname)) AS print,
+                   SELECT jsonb_object_agg(r.tgname, concat_ws(' ', r.oid, r.tgfoid, r.tgenabled, r.xmin)) AS print,
                           bool_or(r.tgname LIKE '%\_truncate') AS sees_truncate
                    FROM pg_trigger AS r
                    WHERE r.tgrelid = t.relid AND r.tgname LIKE format('roneo\_capture\_%s\_%%', id)) AS g ON true))
@@ -510,7 +675,7 @@ FROM roneo_capture.capture AS c
 WHERE c.capture_id = id
 $$;
 COMMENT ON FUNCTION roneo_capture.describe(integer) IS
-    'What a refresh looks at before it believes a capture: its state, what is wrong with it, and each of its tables with its file and a print of its triggers.';
+    'What a refresh looks at before it believes a capture: its state, what is wrong with it, and each of its tables with its file and a print of each of its triggers.';
 
 CREATE OR REPLACE FUNCTION roneo_capture.require_own(id uuid)
 RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -523,7 +688,8 @@ BEGIN
         WHERE o.rolname = owner AND me.rolname = session_user
           AND (me.rolsuper OR pg_has_role(me.oid, o.oid, 'MEMBER') OR pg_has_role(me.oid, 'roneo_capture', 'MEMBER'))) THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('consumer %s was registered by role %I', id, owner);
+            MESSAGE = format('consumer %s was registered by role %I', id, owner),
+            HINT = format('roneo.resync registers the copy for role %I; or GRANT %I TO %I.', session_user, owner, session_user);
     END IF;
 END;
 $$;
@@ -552,36 +718,38 @@ CREATE OR REPLACE FUNCTION roneo_capture.register(id integer, destination text, 
 RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    made roneo_capture.consumer;
-    c    roneo_capture.capture;
+    made   roneo_capture.consumer;
+    c      roneo_capture.capture;
+    -- Before the position: a partition that comes in between is new.
+    tables jsonb := roneo_capture.describe(id) -> 'tables';
 BEGIN
     SELECT k.* INTO STRICT c FROM roneo_capture.capture AS k WHERE k.capture_id = id FOR UPDATE;
-    IF NOT has_any_column_privilege(session_user, c.relation, 'SELECT') THEN
+    IF EXISTS (SELECT FROM unnest(c.key_columns) AS k WHERE NOT has_column_privilege(session_user, c.relation, k, 'SELECT')) THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('role %I may not read %s', session_user, c.relation_name);
+            MESSAGE = format('role %I may not read the key of %s', session_user, c.relation_name);
     END IF;
     INSERT INTO roneo_capture.consumer (consumer_id, capture_id, role_name, destination, dest_identity, position)
     VALUES (gen_random_uuid(), id, session_user, register.destination, register.dest_identity, pg_current_snapshot())
     RETURNING * INTO made;
-    EXECUTE format('GRANT SELECT ON %s TO %I',
-        (SELECT string_agg(roneo_capture.queue_name(id, s), ', ') FROM generate_series(0, 2) AS s), session_user);
-    RETURN jsonb_build_object('consumer_id', made.consumer_id, 'position', made.position::text, 'packs', c.packs);
+    PERFORM roneo_capture.open_queue(c, session_user);
+    RETURN jsonb_build_object('consumer_id', made.consumer_id, 'position', made.position::text, 'packs', c.packs, 'tables', tables);
 END;
 $$;
 COMMENT ON FUNCTION roneo_capture.register(integer, text, text) IS
     'A new copy that is to be fed. From this moment all changes are kept for it.';
 
-CREATE OR REPLACE FUNCTION roneo_capture.expire(id uuid)
+CREATE OR REPLACE FUNCTION roneo_capture.expire(id uuid, dest_identity text DEFAULT NULL)
 RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM roneo_capture.require_own(id);
-    DELETE FROM roneo_capture.consumer AS u WHERE u.consumer_id = id;
+    DELETE FROM roneo_capture.consumer AS u
+    WHERE u.consumer_id = id AND (expire.dest_identity IS NULL OR u.dest_identity = expire.dest_identity);
     RETURN FOUND;
 END;
 $$;
-COMMENT ON FUNCTION roneo_capture.expire(uuid) IS
-    'Forgets a copy: nothing is kept for it any more. Should it come back, it is made anew.';
+COMMENT ON FUNCTION roneo_capture.expire(uuid, text) IS
+    'Forgets a copy: nothing is kept for it any more. Should it come back, it is made anew. dest_identity: only if it is the copy of that database.';
 
 CREATE OR REPLACE FUNCTION roneo_capture.readdress(id uuid, dest_identity text, destination text)
 RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -610,7 +778,7 @@ BEGIN
     IF NOT FOUND OR EXISTS (SELECT FROM roneo_capture.consumer AS u WHERE u.capture_id = id) THEN
         RETURN false;
     END IF;
-    FOREACH kind IN ARRAY ARRAY['new', 'old', 'row_new', 'row_old', 'truncate'] LOOP
+    FOREACH kind IN ARRAY ARRAY['new', 'old', 'row_new', 'row_old', 'row_changed', 'truncate'] LOOP
         EXECUTE format('DROP FUNCTION IF EXISTS roneo_capture.%I() CASCADE', format('%s_%s', kind, id));
     END LOOP;
     FOR segment IN 0 .. 2 LOOP
@@ -662,7 +830,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'active_sql_transaction', MESSAGE = 'a queue is rotated in READ COMMITTED only';
     END IF;
     SELECT k.* INTO c FROM roneo_capture.capture AS k WHERE k.capture_id = id AND k.state = 'running';
-    IF NOT FOUND OR pg_relation_size(to_regclass(roneo_capture.queue_name(id, c.segment))) < at_size
+    IF NOT FOUND
+       OR (SELECT max(pg_relation_size(to_regclass(roneo_capture.queue_name(id, s)))) FROM generate_series(0, 2) AS s) < at_size
        OR NOT roneo_capture.lock_functions(id) THEN
         RETURN false;
     END IF;
@@ -671,7 +840,8 @@ BEGIN
         RETURN false;
     END IF;
     PERFORM roneo_capture.empty_segment(id, (c.segment + 2) % 3);
-    is_free := roneo_capture.empty_segment(id, (c.segment + 1) % 3);
+    is_free := roneo_capture.empty_segment(id, (c.segment + 1) % 3)
+        AND pg_relation_size(to_regclass(roneo_capture.queue_name(id, c.segment))) >= at_size;
     IF is_free THEN
         c.segment := (c.segment + 1) % 3;
         UPDATE roneo_capture.capture AS k SET segment = c.segment WHERE k.capture_id = id;
@@ -681,7 +851,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo_capture.rotate(integer, bigint) IS
-    'Once the segment that is written has grown to that size in bytes, empties the others and writes to the next; tells whether it did.';
+    'Once a segment has grown to that size in bytes, empties those that are not written, where all copies have read them; and if it is the one that is written, writes to the next. Tells whether it did that.';
 
 -- Writers that came from before the stop may still hold a segment; nobody must wait behind us.
 CREATE OR REPLACE FUNCTION roneo_capture.discard(id integer)
@@ -698,6 +868,19 @@ EXCEPTION WHEN lock_not_available THEN
 END;
 $$;
 COMMENT ON FUNCTION roneo_capture.discard(integer) IS 'Empties a queue whose copies are to be made anew; false while it is in use.';
+
+-- A transaction that is prepared has another name from then on: while one of those that are awaited
+-- has gone, each prepared one may be it.
+CREATE OR REPLACE FUNCTION roneo_capture.still_awaited(awaited text[], writers text[])
+RETURNS text[] LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT CASE WHEN awaited IS NULL THEN writers ELSE ARRAY(
+    SELECT w FROM unnest(writers) AS w
+    WHERE w = ANY (awaited)
+       OR w LIKE '-1/%' AND EXISTS (SELECT FROM unnest(awaited) AS a WHERE a NOT LIKE '-1/%' AND a <> ALL (writers))) END
+$$;
+COMMENT ON FUNCTION roneo_capture.still_awaited(text[], text[]) IS
+    'Of transactions that are awaited those that still write, by their virtual numbers; NULL: all that write now.';
 
 -- A capture that recorded nothing for a while starts again when the last transaction that may still
 -- run the empty functions has ended; then all copies are told to be made anew.
@@ -719,7 +902,7 @@ BEGIN
         WHERE l.locktype = 'relation' AND l.granted AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
           AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
           AND l.relation IN (SELECT t.relid FROM roneo_capture.own_tables(c.relation) AS t);
-        c.awaited := CASE WHEN c.awaited IS NULL THEN writers ELSE ARRAY(SELECT unnest(c.awaited) INTERSECT SELECT unnest(writers)) END;
+        c.awaited := roneo_capture.still_awaited(c.awaited, writers);
         c.state := CASE WHEN c.awaited = '{}' THEN 'running' ELSE 'restarting' END;
         IF c.state = 'running' THEN
             EXECUTE format('INSERT INTO %s (xid, op) VALUES (pg_current_xact_id(), ''r'')', roneo_capture.queue_name(id, c.segment));
@@ -732,7 +915,8 @@ $$;
 COMMENT ON FUNCTION roneo_capture.restart(integer) IS
     'Brings a capture that was stopped one step nearer to running, and returns its state. It takes two calls, and the end of the transactions that wrote meanwhile.';
 
-CREATE OR REPLACE FUNCTION roneo_capture.attend(id uuid, dest_identity text, told text)
+-- Who was refused is refused the next time as well: nothing is written but for a copy that is known.
+CREATE OR REPLACE FUNCTION roneo_capture.attend(id uuid, dest_identity text, told text, told_before text DEFAULT NULL)
 RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -748,9 +932,13 @@ BEGIN
     fate := CASE
         WHEN u.dest_identity <> attend.dest_identity THEN 'stranger'
         WHEN pg_snapshot_xmax(have) > pg_snapshot_xmax(pg_current_snapshot()) THEN 'ahead'
-        WHEN pg_snapshot_xmax(have) < pg_snapshot_xmax(u.position) OR pg_snapshot_xmin(have) < pg_snapshot_xmin(u.position) THEN 'behind'
+        -- A transaction that it had is open for it again.
+        WHEN pg_snapshot_xmax(have) < pg_snapshot_xmax(u.position)
+             OR EXISTS (SELECT FROM pg_snapshot_xip(have) AS x WHERE pg_visible_in_snapshot(x, u.position)) THEN 'behind'
+        WHEN u.position::text NOT IN (told, told_before) THEN 'forgetful'
         ELSE 'known' END;
     IF fate = 'known' THEN
+        -- Now and then also where nothing changes: who looks for copies that are gone sees when they last came.
         IF have IS NULL OR have::text <> u.position::text OR u.confirmed_at < now() - interval '1 hour' THEN
             -- One that is to be made anew needs nothing from before now.
             UPDATE roneo_capture.consumer AS k SET position = coalesce(have, pg_current_snapshot()), confirmed_at = now()
@@ -764,8 +952,8 @@ BEGIN
         'segment', (SELECT k.segment FROM roneo_capture.capture AS k WHERE k.capture_id = u.capture_id));
 END;
 $$;
-COMMENT ON FUNCTION roneo_capture.attend(uuid, text, text) IS
-    'Called by a refresh before its snapshot: a copy says how far it has got (NULL: it is to be made anew), and hears whether that can be. expired: it was forgotten; stranger: another destination has its number; ahead or behind: source or destination were set back.';
+COMMENT ON FUNCTION roneo_capture.attend(uuid, text, text, text) IS
+    'Called by a refresh before its snapshot: a copy says how far it has got (NULL: it is to be made anew), and hears whether that can be. expired: it was forgotten; stranger: another destination has its number; ahead or behind: source or destination were set back; forgetful: the source knows neither this nor what it was told_before, and so was set back and has gone on since.';
 
 CREATE OR REPLACE FUNCTION roneo_capture.pause(id integer)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

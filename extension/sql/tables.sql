@@ -242,6 +242,7 @@ CREATE TABLE roneo.capture_replica (
     position       pg_snapshot,
     written_by     xid8,
     tables         jsonb,
+    confirmed      pg_snapshot,
     CONSTRAINT capture_replica_pkey PRIMARY KEY (replica_id),
     CONSTRAINT capture_replica_replica_id_fkey FOREIGN KEY (replica_id)
         REFERENCES roneo.replica ON DELETE CASCADE,
@@ -260,6 +261,8 @@ COMMENT ON COLUMN roneo.capture_replica.position IS
     'A snapshot of the source: what it sees is here. NULL: the copy is to be made anew.';
 COMMENT ON COLUMN roneo.capture_replica.written_by IS 'The transaction here that wrote the position: until it is committed the source must not hear of it.';
 COMMENT ON COLUMN roneo.capture_replica.tables IS 'The tables that the capture consisted of, with their files and a print of their triggers.';
+COMMENT ON COLUMN roneo.capture_replica.confirmed IS
+    'What the source had been told when the position was written. It remembers that, or the position; else it was set back. NULL: not known.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.capture_replica', '');
 
 CREATE OR REPLACE VIEW roneo.dml_replica AS

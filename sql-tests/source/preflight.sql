@@ -1,6 +1,6 @@
 -- Preflight: what is missing, as SQL that mends it.
 SET client_min_messages = warning;
-SELECT plan(29);
+SELECT plan(32);
 
 -- Roles belong to the cluster: their names carry the name of this test's database.
 SELECT set_config('test.reader', concat('reader ', current_database()), false),
@@ -58,6 +58,19 @@ SELECT set_eq($$ SELECT item FROM roneo.check_source('main') WHERE NOT ok $$,
 SELECT on_source('ALTER TABLE app.parts DROP COLUMN c') \g /dev/null
 SELECT is(detail, 'gone from the source: c', 'a column that is gone is named')
 FROM roneo.check_source('main') WHERE item = 'columns of app.parts';
+
+-- What dml and logdel need beside SELECT.
+UPDATE roneo.replica SET method = 'dml' WHERE dest = 'orders'::regclass;
+SELECT is(ok, false, 'without what captures changes, dml is said to lack it')
+FROM roneo.check_source('main') WHERE item = 'schema roneo_capture';
+SELECT on_source(roneo.capture_setup()) \g /dev/null
+TRUNCATE found;
+INSERT INTO found SELECT * FROM roneo.check_source('main');
+SELECT is(fix('schema roneo_capture'), format('SELECT roneo_capture.allow(%L);', current_setting('test.reader')),
+    'and the right to use it');
+SELECT source_value(fix) FROM found WHERE item = 'schema roneo_capture' \g /dev/null
+SELECT is(ok, true, 'until it is given') FROM roneo.check_source('main') WHERE item = 'schema roneo_capture';
+UPDATE roneo.replica SET method = 'plain' WHERE dest = 'orders'::regclass;
 
 -- The connection.
 SELECT is(dblink_get_connections(), NULL, 'no connection is left');

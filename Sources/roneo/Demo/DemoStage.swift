@@ -21,6 +21,10 @@ struct DemoStage: Sendable {
         let dest: String
         /// The column that an inserter or updater follows.
         var control: String?
+        /// What is to equal the source, where the copy has more than that.
+        var compared: String?
+        /// Refreshed together with the others of this name.
+        var group: String?
     }
 
     static let replicas = [
@@ -38,6 +42,13 @@ struct DemoStage: Sendable {
         Replica(
             method: "updater", source: "public.customers", dest: "public.customers",
             control: "updated_at"),
+        Replica(method: "dml", source: "public.orders", dest: "public.orders", group: "sales"),
+        Replica(
+            method: "dml", source: "public.order_lines", dest: "public.order_lines",
+            group: "sales"),
+        Replica(
+            method: "logdel", source: "public.orders", dest: "public.orders_kept",
+            compared: "public.orders_there"),
         Replica(method: "snapshot", source: oddTable, dest: oddTable),
         Replica(method: "plain", source: oddTable, dest: #""Odd Schema"."once more, plain""#),
         Replica(
@@ -134,13 +145,36 @@ extension DemoStage {
         }
     }
 
-    func createReplicas() async throws {
+    /// What the DBA of the source runs, because "reader" may make no triggers there.
+    func captureOnSource() async throws {
+        let inspection = Inspection(destination: destinationAddress, cancel: cancel)
+        for table in ["public.orders", "public.order_lines"] {
+            let script = try await inspection.captureScript(
+                source: "shop", table: table, keepsDeleted: true)
+            try await executeOnSource(SQL(verbatim: script))
+        }
+    }
+
+    func createSourceAndReplicas() async throws {
         let address = source.conninfo(database: Self.sourceDatabase, user: "reader")
         try await onDestination { connection in
-            try connection.execute("SELECT roneo.create_source('shop', \(address))")
+            _ = try connection.execute("SELECT roneo.create_source('shop', \(address))")
+        }
+        try await captureOnSource()
+        try await onDestination { connection in
             for replica in Self.replicas {
                 try connection.execute(Self.creation(of: replica))
+                if let group = replica.group {
+                    try connection.execute(
+                        "SELECT roneo.set_refresh_group(\(replica.dest)::regclass, \(group))")
+                }
             }
+            try connection.execute(
+                """
+                ALTER TABLE public.order_lines ADD FOREIGN KEY (order_id) REFERENCES public.orders; \
+                CREATE VIEW public.orders_there AS SELECT id, customer_id, total \
+                FROM public.orders_kept WHERE roneo_source_deleted IS NULL
+                """)
         }
     }
 
@@ -156,6 +190,16 @@ extension DemoStage {
             """
             SELECT roneo.create_updater('shop', \(replica.source), \(replica.dest), \
             control => \(replica.control))
+            """
+        case "dml":
+            """
+            SELECT roneo.create_dml('shop', \(replica.source), \(replica.dest), \
+            copy_data => false)
+            """
+        case "logdel":
+            """
+            SELECT roneo.create_logdel('shop', \(replica.source), \(replica.dest), \
+            copy_data => false)
             """
         case "plain":
             """
@@ -203,6 +247,15 @@ extension DemoStage {
         INSERT INTO public.customers (name)
             SELECT format('customer %s', n) FROM generate_series(1, 10000) AS n;
         CREATE INDEX ON public.customers (updated_at);
+        CREATE TABLE public.orders (
+            id bigserial PRIMARY KEY, customer_id bigint NOT NULL REFERENCES public.customers,
+            total numeric NOT NULL DEFAULT 0);
+        CREATE TABLE public.order_lines (
+            order_id bigint REFERENCES public.orders ON DELETE CASCADE, line int, price numeric,
+            PRIMARY KEY (order_id, line));
+        INSERT INTO public.orders (customer_id) SELECT 1 + n % 10000 FROM generate_series(1, 20000) AS n;
+        INSERT INTO public.order_lines
+            SELECT id, line, line * 1.5 FROM public.orders, generate_series(1, 3) AS line;
         CREATE SCHEMA "Odd Schema";
         CREATE TYPE "Odd Schema".mood AS ENUM ('sad', 'ok', 'happy');
         CREATE TABLE "Odd Schema"."T.x, 100%" (

@@ -18,7 +18,7 @@ struct DemoStory: Sendable {
         try await stage.createSource()
         narrator.say("500,000 accounts, a table named \"T.x, 100%\", a view, a partitioned table;")
         narrator.say(
-            "a role \"reader\" that may SELECT and nothing else. Nothing is installed there.")
+            "a role \"reader\" that may SELECT and nothing else. No extension is installed there.")
 
         narrator.step("A destination: CREATE EXTENSION roneo")
         guard try await stage.createDestination() else {
@@ -28,11 +28,15 @@ struct DemoStory: Sendable {
                 hint: "Run \"make -C extension install\" or \"roneo install\", then this again.")
             throw RunError(.configuration, failure)
         }
-        try await stage.createReplicas()
+        try await stage.createSourceAndReplicas()
         narrator.say("roneo.create_source('shop', …), and then for each table one line such as")
-        narrator.say("roneo.create_snapshot('shop', 'public.pgbench_accounts'), or")
+        narrator.say("roneo.create_snapshot('shop', 'public.pgbench_accounts'),")
         narrator.say(
-            "roneo.create_updater('shop', 'public.customers', control => 'updated_at')")
+            "roneo.create_updater('shop', 'public.customers', control => 'updated_at'), or")
+        narrator.say("roneo.create_dml('shop', 'public.orders').")
+        narrator.say("dml and logdel need triggers, which \"reader\" may not make: a DBA ran what")
+        narrator.say("roneo preflight shop --capture public.orders has printed.")
+        narrator.say("Orders and their lines are one refresh group, with a foreign key.")
 
         narrator.step(
             "The application writes to the source all the time: pgbench in the background")
@@ -40,6 +44,7 @@ struct DemoStory: Sendable {
         let matched: Bool
         do {
             try await refreshes(narrator)
+            try await deletes(narrator)
             try await changes(narrator)
             try await failure(narrator)
             matched = try await ending(narrator, load)
@@ -61,8 +66,7 @@ struct DemoStory: Sendable {
         narrator.show(try await refresh(DemoStage.replicas.map(\.dest), jobs: 2))
 
         narrator.step("Again, three times, while pgbench goes on writing")
-        let busy = DemoStage.replicas.filter { $0.dest.contains("pgbench") || $0.control != nil }
-            .map(\.dest)
+        let busy = DemoStage.replicas.filter { !$0.dest.contains("Odd") }.map(\.dest)
         for _ in 1...3 {
             try await writeOn()
             narrator.say(ReportText.summary(try await refresh(busy, jobs: 2)))
@@ -83,6 +87,26 @@ struct DemoStory: Sendable {
 
         narrator.step("What has not changed is not copied")
         narrator.show(try await refresh([DemoStage.oddTable]))
+    }
+
+    private func deletes(_ narrator: Narrator) async throws {
+        narrator.step("Deletes arrive: DELETE FROM orders WHERE id <= 100, with their lines")
+        try await stage.executeOnSource("DELETE FROM orders WHERE id <= 100")
+        // The lines come along, as one of their group.
+        narrator.show(try await refresh(["public.orders", "public.orders_kept"]))
+        let left = try await stage.onDestination { connection in
+            Records(
+                try connection.execute(
+                    """
+                    SELECT (SELECT count(*) FROM orders WHERE id <= 100) AS orders, \
+                    (SELECT count(*) FROM order_lines WHERE order_id <= 100) AS lines, \
+                    (SELECT count(*) FROM orders_kept WHERE id <= 100 \
+                    AND roneo_source_deleted IS NOT NULL) AS kept
+                    """))
+        }
+        narrator.say(
+            "dml has \(left[0, "orders"] ?? "?") of them left, and \(left[0, "lines"] ?? "?") lines; "
+                + "logdel keeps \(left[0, "kept"] ?? "?"), with the time of their deletion.")
     }
 
     private func changes(_ narrator: Narrator) async throws {
@@ -151,7 +175,9 @@ struct DemoStory: Sendable {
             try DemoStage.replicas.map { try ContentHash(of: $0.source, on: connection) }
         }
         async let copies = stage.onDestination { connection in
-            try DemoStage.replicas.map { try ContentHash(of: $0.dest, on: connection) }
+            try DemoStage.replicas.map {
+                try ContentHash(of: $0.compared ?? $0.dest, on: connection)
+            }
         }
         let pairs = Array(zip(try await sources, try await copies))
         var grid = TextGrid([
@@ -194,7 +220,11 @@ struct DemoStory: Sendable {
             """
             UPDATE customers SET name = name || '.', updated_at = clock_timestamp() \
             WHERE id % 10 = 0; \
-            INSERT INTO customers (name) SELECT 'new' FROM generate_series(1, 5)
+            INSERT INTO customers (name) SELECT 'new' FROM generate_series(1, 5); \
+            WITH o AS (INSERT INTO orders (customer_id) SELECT id FROM customers WHERE name = 'new' \
+            RETURNING id) INSERT INTO order_lines SELECT id, 1, 9.99 FROM o; \
+            UPDATE orders SET total = total + 1 WHERE id % 100 = 0; \
+            DELETE FROM orders WHERE id IN (SELECT id FROM orders WHERE id > 100 LIMIT 5)
             """)
     }
 

@@ -1,17 +1,41 @@
 -- Putting what a capture brought: rows by key, and deletions.
 
+CREATE OR REPLACE FUNCTION roneo.base_type(type_id oid)
+RETURNS oid LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH RECURSIVE base AS (
+        SELECT t.oid, t.typtype, t.typbasetype FROM pg_type AS t WHERE t.oid = type_id
+        UNION ALL
+        SELECT t.oid, t.typtype, t.typbasetype FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+    )
+    SELECT b.oid FROM base AS b WHERE b.typtype <> 'd';
+END;
+COMMENT ON FUNCTION roneo.base_type(oid) IS 'What a domain, of a domain perhaps, is made of; other types are their own.';
+
+-- A key without a row has NULL for the other columns, which a domain may refuse.
+CREATE OR REPLACE FUNCTION roneo.bare_columns(target regclass, columns name[], alias text)
+RETURNS text LANGUAGE sql STABLE
+RETURN (
+    SELECT string_agg(concat(alias, format('%I', c.name), format(CASE WHEN t.typtype = 'd' THEN '::%s' END, format_type(roneo.base_type(t.oid), -1)),
+                             CASE WHEN alias = '' AND t.typtype = 'd' THEN format(' AS %I', c.name) END), ', ' ORDER BY c.nr)
+    FROM unnest(columns) WITH ORDINALITY AS c (name, nr)
+    JOIN pg_attribute AS a ON a.attrelid = target AND a.attname = c.name AND NOT a.attisdropped
+    JOIN pg_type AS t ON t.oid = a.atttypid
+);
+COMMENT ON FUNCTION roneo.bare_columns(regclass, name[], text) IS
+    'Columns of a table by alias (with its dot, or empty), those of domains as the types under them.';
+
 CREATE OR REPLACE FUNCTION roneo.equality(type_id oid)
 RETURNS text LANGUAGE sql STABLE
 RETURN coalesce((
     SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
-    FROM pg_type AS t
-    JOIN pg_opclass AS k ON k.opcintype = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END AND k.opcdefault
+    FROM pg_opclass AS k
     JOIN pg_am AS m ON m.oid = k.opcmethod AND m.amname = 'btree'
     JOIN pg_amop AS a ON a.amopfamily = k.opcfamily AND a.amoplefttype = k.opcintype AND a.amoprighttype = k.opcintype
         AND a.amopstrategy = 3
     JOIN pg_operator AS o ON o.oid = a.amopopr
     JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-    WHERE t.oid = type_id), 'OPERATOR(pg_catalog.=)');
+    WHERE k.opcdefault AND k.opcintype = roneo.base_type(type_id)), 'OPERATOR(pg_catalog.=)');
 COMMENT ON FUNCTION roneo.equality(oid) IS 'The operator by which an index finds values of a type, whatever the search_path.';
 
 CREATE OR REPLACE FUNCTION roneo.same_key(target regclass, key_columns name[], one text, other text)
@@ -23,11 +47,10 @@ RETURN (
 );
 COMMENT ON FUNCTION roneo.same_key(regclass, name[], text, text) IS 'True where two rows have the same key, as the key''s index sees it.';
 
-CREATE OR REPLACE FUNCTION roneo.image_of(columns name[], alias text)
-RETURNS text LANGUAGE sql IMMUTABLE
-RETURN format('ROW(%s)::record', (SELECT string_agg(format('%s.%I', alias, c.name), ', ' ORDER BY c.nr)
-                                  FROM unnest(columns) WITH ORDINALITY AS c (name, nr)));
-COMMENT ON FUNCTION roneo.image_of(name[], text) IS 'Some columns of a row as a record, whose image can be compared.';
+CREATE OR REPLACE FUNCTION roneo.image_of(target regclass, columns name[], alias text)
+RETURNS text LANGUAGE sql STABLE
+RETURN format('ROW(%s)::record', roneo.bare_columns(target, columns, concat(alias, '.')));
+COMMENT ON FUNCTION roneo.image_of(regclass, name[], text) IS 'Some columns of a row as a record, whose image can be compared.';
 
 CREATE OR REPLACE FUNCTION roneo.live_condition(c roneo.capture_replica, alias text)
 RETURNS text LANGUAGE sql IMMUTABLE
@@ -65,7 +88,7 @@ BEGIN ATOMIC
     CROSS JOIN LATERAL roneo.dest_step(3, 'take out rows whose unique values change', format(
         'DELETE FROM %I.%I AS kept USING pg_temp.%I AS arrived WHERE %s%s AND %s OPERATOR(pg_catalog.*<>) %s',
         r.dest_schema, r.dest_name, roneo.staging_name(r), roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived'),
-        roneo.live_condition(c, 'kept'), roneo.image_of(u.columns, 'kept'), roneo.image_of(u.columns, 'arrived'))) AS s
+        roneo.live_condition(c, 'kept'), roneo.image_of(r.dest, u.columns, 'kept'), roneo.image_of(r.dest, u.columns, 'arrived'))) AS s
     WHERE u.columns <> '{}' AND NOT roneo.is_referenced(r.dest);
 END;
 COMMENT ON FUNCTION roneo.clash_steps(roneo.replica, roneo.capture_replica, name[]) IS
@@ -75,7 +98,7 @@ CREATE OR REPLACE FUNCTION roneo.differs_condition(r roneo.replica, c roneo.capt
 RETURNS text LANGUAGE sql STABLE
 RETURN format('NOT EXISTS (SELECT FROM %I.%I AS present WHERE %s%s AND %s OPERATOR(pg_catalog.*=) %s)',
     r.dest_schema, r.dest_name, roneo.same_key(r.dest, c.key_columns, 'present', 'arrived'), roneo.live_condition(c, 'present'),
-    roneo.image_of(columns, 'present'), roneo.image_of(columns, 'arrived'));
+    roneo.image_of(r.dest, columns, 'present'), roneo.image_of(r.dest, columns, 'arrived'));
 COMMENT ON FUNCTION roneo.differs_condition(roneo.replica, roneo.capture_replica, name[]) IS
     'True for what arrived and is not there already just so: where most of it is, that is cheaper than to put it.';
 
@@ -88,7 +111,7 @@ RETURN format(E'INSERT INTO %1$I.%2$I AS kept (%3$s) OVERRIDING SYSTEM VALUE\n  
     format(CASE WHEN c.deleted_column IS NOT NULL THEN ' WHERE %I IS NULL' END, c.deleted_column),
     (SELECT CASE WHEN s.columns = '{}' THEN 'NOTHING' ELSE format('UPDATE SET %s WHERE %s OPERATOR(pg_catalog.*<>) %s',
          (SELECT string_agg(format('%1$I = excluded.%1$I', k), ', ') FROM unnest(s.columns) AS k),
-         roneo.image_of(columns, 'kept'), roneo.image_of(columns, 'excluded')) END
+         roneo.image_of(r.dest, columns, 'kept'), roneo.image_of(r.dest, columns, 'excluded')) END
      FROM (SELECT roneo.settable_columns(r.dest, columns) AS columns) AS s));
 COMMENT ON FUNCTION roneo.put_changed_statement(roneo.replica, roneo.capture_replica, name[], text) IS
     'An INSERT of what arrived and is wanted, by key.';
@@ -137,6 +160,25 @@ RETURN CASE WHEN c.deleted_column IS NULL
              roneo.live_condition(c, 'kept')), 'deleted') END;
 COMMENT ON FUNCTION roneo.remove_gone_step(roneo.replica, roneo.capture_replica, jsonb, text, text) IS
     'A step that deletes rows, or for logdel stamps them with the time of the source.';
+
+-- The number of rows that went does not tell: one that was to go could have been gone already.
+CREATE OR REPLACE FUNCTION roneo.undeleted_steps(r roneo.replica, c roneo.capture_replica, using_rows text, gone text)
+RETURNS SETOF roneo.step LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT s.*
+    FROM roneo.dest_step(5, 'see that no trigger kept a row in', format('DO %L', format(
+        'BEGIN IF EXISTS (SELECT FROM %I.%I AS kept%s WHERE %s) THEN '
+        'RAISE EXCEPTION USING ERRCODE = ''RO014'', MESSAGE = ''rows that are gone from the source are still in the destination'', '
+        'HINT = ''Look for a trigger on the destination that prevents deletions.''; END IF; END',
+        r.dest_schema, r.dest_name, format(CASE WHEN using_rows IS NOT NULL THEN ', %s' END, using_rows), gone))) AS s
+    -- Before each row, at DELETE.
+    WHERE c.deleted_column IS NULL
+      AND EXISTS (SELECT FROM pg_trigger AS t
+                  WHERE (t.tgrelid = r.dest OR t.tgrelid IN (SELECT p.relid FROM pg_partition_tree(r.dest) AS p))
+                    AND t.tgtype & 11 = 11 AND t.tgenabled <> 'D');
+END;
+COMMENT ON FUNCTION roneo.undeleted_steps(roneo.replica, roneo.capture_replica, text, text) IS
+    'A step that raises RO014 where rows were to be deleted and are still there; none for a table without a trigger that could do that.';
 
 CREATE OR REPLACE FUNCTION roneo.graves_name(r roneo.replica)
 RETURNS text LANGUAGE sql IMMUTABLE

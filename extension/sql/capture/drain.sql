@@ -33,14 +33,14 @@ RETURN ARRAY(
 COMMENT ON FUNCTION roneo.fresh_tables(roneo.capture_replica, jsonb) IS
     'Partitions and children that were not there at the position: they may have been filled before they came.';
 
--- Which keys, one row each however often they changed.
+-- Which keys, one row each however often they changed, in their order: the rows are then looked up in
+-- the order of the index, page by page. One key becomes an array of one, for a function in FROM would
+-- cost more for each row of the queue.
 CREATE OR REPLACE FUNCTION roneo.keys_query(r roneo.replica, c roneo.capture_replica, answer jsonb, cut text)
 RETURNS text LANGUAGE sql STABLE
 RETURN (
-    SELECT format(E'SELECT DISTINCT %s FROM (\n    %s) AS d', k.names, concat_ws(E'\n    UNION ALL ',
-        (SELECT string_agg(format('SELECT %s FROM roneo_capture.queue_%s_%s AS q%s WHERE %s', k.found, c.capture_id, s,
-             format(CASE WHEN c.packs
-                         THEN ' LEFT JOIN LATERAL ROWS FROM (%s) AS u (%s) ON q.p1 IS NOT NULL' END, k.unpacked, k.names),
+    SELECT format(E'SELECT DISTINCT %1$s FROM (\n    %2$s) AS d ORDER BY %1$s', k.names, concat_ws(E'\n    UNION ALL ',
+        (SELECT string_agg(format('SELECT %s FROM roneo_capture.queue_%s_%s AS q WHERE %s', k.found, c.capture_id, s,
              concat_ws(' AND ', roneo.pending_condition(c, cut), 'q.op IS DISTINCT FROM ''r'' AND q.op IS DISTINCT FROM ''t''')),
              E'\n    UNION ALL ' ORDER BY s)
          FROM generate_series(0, 2) AS s),
@@ -48,9 +48,8 @@ RETURN (
                     format(' AND (%s)', answer #>> ARRAY['inside', 'capture', 'tables', f.leaf::text, 'bounds'])), E'\n    UNION ALL ' ORDER BY f.leaf)
          FROM unnest(roneo.fresh_tables(c, answer)) AS f (leaf))))
     FROM (SELECT string_agg(format('k%s', n.nr), ', ' ORDER BY n.nr) AS names,
-                 string_agg(format(CASE WHEN c.packs THEN 'coalesce(u.k%1$s, q.k%1$s) AS k%1$s' ELSE 'q.k%s' END, n.nr),
+                 string_agg(format(CASE WHEN c.packs THEN 'pg_catalog.unnest(coalesce(q.p%1$s, ARRAY[q.k%1$s])) AS k%1$s' ELSE 'q.k%s' END, n.nr),
                             ', ' ORDER BY n.nr) AS found,
-                 string_agg(format('pg_catalog.unnest(q.p%s)', n.nr), ', ' ORDER BY n.nr) AS unpacked,
                  string_agg(format('t.%I', n.name), ', ' ORDER BY n.nr) AS columns
           FROM unnest(c.key_columns) WITH ORDINALITY AS n (name, nr)) AS k
 );
@@ -102,7 +101,10 @@ RETURN format(E'(SELECT %s FROM (\n    %s) AS old%s)',
     concat_ws(', ', roneo.column_list(roneo.column_names(wanted)), 'roneo_at'),
     roneo.queue_query(c, concat_ws(', ', (
         SELECT string_agg(format('q.i%s AS %I', i.nr, i.name), ', ' ORDER BY i.nr)
-        FROM jsonb_array_elements_text(answer #> '{inside,capture,image_columns}') WITH ORDINALITY AS i (name, nr)), 'q.at AS roneo_at'),
+        FROM jsonb_array_elements_text(answer #> '{inside,capture,image_columns}') WITH ORDINALITY AS i (name, nr)
+        -- Others may have more kept, which this role may not read.
+        WHERE EXISTS (SELECT FROM jsonb_array_elements(CASE WHEN r.filter IS NULL THEN wanted ELSE answer #> '{inside,relation,columns}' END) AS w (col)
+                      WHERE w.col ->> 'name' = i.name AND (w.col ->> 'readable')::boolean)), 'q.at AS roneo_at'),
         cut, 'q.op OPERATOR(pg_catalog.=) ''d'''),
     format(CASE WHEN r.filter IS NOT NULL THEN E' WHERE (%s\n)' END, r.filter));
 COMMENT ON FUNCTION roneo.deleted_rows(roneo.replica, roneo.capture_replica, jsonb, jsonb, text) IS

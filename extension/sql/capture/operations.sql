@@ -46,7 +46,7 @@ DECLARE
     c       roneo.capture_replica := roneo.require_captured(dest);
     problem text;
 BEGIN
-    PERFORM roneo.tell_source(dest, format('SELECT roneo_capture.expire(%L)', c.consumer_id));
+    PERFORM roneo.tell_source(dest, format('SELECT roneo_capture.expire(%L, %L)', c.consumer_id, roneo.dest_identity()));
     PERFORM roneo.tell_source(dest, format('SELECT roneo_capture.remove(%s)', c.capture_id));
 EXCEPTION WHEN query_canceled THEN
     RAISE;
@@ -85,7 +85,8 @@ BEGIN
     c := roneo.register_consumer(source_name, description, r, c,
         CASE WHEN c.deleted_column IS NULL THEN '{}' ELSE roneo.image_columns(description, r.wanted_columns::text[], r.filter) END);
     BEGIN
-        PERFORM roneo.tell_source(r.dest, format('SELECT roneo_capture.expire(%L)', old.consumer_id));
+        -- Of a clone it is the original's, which goes on.
+        PERFORM roneo.tell_source(r.dest, format('SELECT roneo_capture.expire(%L, %L)', old.consumer_id, roneo.dest_identity()));
         PERFORM roneo.tell_source(r.dest, format('SELECT roneo_capture.remove(%s)', old.capture_id));
     EXCEPTION WHEN insufficient_privilege OR lock_not_available THEN
         RAISE WARNING USING
@@ -136,7 +137,9 @@ BEGIN
     END IF;
     PERFORM roneo.tell_source(dest, format('SELECT roneo_capture.readdress(%L, %L, %L)', c.consumer_id, roneo.dest_identity(),
         (SELECT roneo.dest_label(r.dest_schema, r.dest_name) FROM roneo.replica AS r WHERE r.replica_id = c.replica_id)));
-    UPDATE roneo.capture_replica AS k SET tables = NULL WHERE k.replica_id = c.replica_id;
+    -- They stay known: what was not among them is new, and read whole.
+    UPDATE roneo.capture_replica AS k SET tables = (SELECT jsonb_object_agg(t.key, t.value || '{"accepted": true}') FROM jsonb_each(c.tables) AS t)
+    WHERE k.replica_id = c.replica_id;
 END;
 $$;
 COMMENT ON FUNCTION roneo.accept_capture(regclass) IS

@@ -48,10 +48,48 @@ COMMENT ON FUNCTION roneo.replay_mode(roneo.capture_replica, jsonb) IS
 -- Who lets the first refresh fill a table that was made empty by other means has not filled it.
 CREATE OR REPLACE FUNCTION roneo.is_unfilled(r roneo.replica, c roneo.capture_replica)
 RETURNS boolean LANGUAGE sql STABLE
-RETURN c.tables IS NULL
+RETURN r.last_success_at IS NULL AND pg_relation_size(r.dest) = 0
     AND NOT EXISTS (SELECT FROM pg_partition_tree(r.dest) AS t WHERE t.isleaf AND pg_relation_size(t.relid) > 0);
 COMMENT ON FUNCTION roneo.is_unfilled(roneo.replica, roneo.capture_replica) IS
     'Whether a table that others were to fill is empty still at its first refresh; then all rows are read.';
+
+CREATE OR REPLACE FUNCTION roneo.copied_columns(c roneo.capture_replica, answer jsonb)
+RETURNS name[] LANGUAGE sql IMMUTABLE
+RETURN ARRAY(SELECT k FROM jsonb_array_elements_text(c.tables #> ARRAY[answer #>> '{inside,capture,relation}', 'copied']) AS k);
+COMMENT ON FUNCTION roneo.copied_columns(roneo.capture_replica, jsonb) IS 'The columns that the last refresh copied.';
+
+-- A column that is copied now and was not, and one that ALTER TABLE rewrote, have values that no
+-- trigger saw. VACUUM FULL moves a table to another file too, and leaves its columns alone.
+CREATE OR REPLACE FUNCTION roneo.has_unseen_values(r roneo.replica, c roneo.capture_replica, columns name[], answer jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN (
+    SELECT p.was IS NOT NULL AND (
+        NOT to_jsonb(columns) <@ coalesce(p.copied, to_jsonb(columns))
+        OR EXISTS (
+            SELECT FROM jsonb_each(p.is_now) AS k
+            WHERE (k.key = ANY (columns) OR r.filter IS NOT NULL)
+              AND (k.value -> 'number' IS DISTINCT FROM p.was #> ARRAY[k.key, 'number'] AND k.key = ANY (columns)
+                   OR p.moved AND k.value -> 'by' <> p.was #> ARRAY[k.key, 'by'])))
+    FROM (SELECT c.tables #> ARRAY[answer #>> '{inside,capture,relation}', 'columns'] AS was,
+                 c.tables #> ARRAY[answer #>> '{inside,capture,relation}', 'copied'] AS copied,
+                 answer #> ARRAY['inside', 'capture', 'tables', answer #>> '{inside,capture,relation}', 'columns'] AS is_now,
+                 EXISTS (SELECT FROM jsonb_each(c.tables) AS t
+                         WHERE answer #> ARRAY['inside', 'capture', 'tables', t.key, 'file'] <> t.value -> 'file') AS moved) AS p
+);
+COMMENT ON FUNCTION roneo.has_unseen_values(roneo.replica, roneo.capture_replica, name[], jsonb) IS
+    'Whether columns have to be read again for all rows: they are new here, or were rewritten.';
+
+CREATE OR REPLACE FUNCTION roneo.tables_reached(r roneo.replica, c roneo.capture_replica, answer jsonb, outcome text)
+RETURNS jsonb LANGUAGE sql STABLE
+RETURN (
+    SELECT jsonb_set(answer #> '{inside,capture,tables}', ARRAY[relation, 'copied'], CASE
+        WHEN outcome = 'unchanged' AND c.tables #> ARRAY[relation, 'copied'] IS NOT NULL THEN c.tables #> ARRAY[relation, 'copied']
+        ELSE (SELECT coalesce(jsonb_agg(p.name ORDER BY p.position), '[]')
+              FROM roneo.pair_columns(roneo.wanted_source_columns(r, answer), roneo.local_relation(r.dest) -> 'columns') AS p) END)
+    FROM (SELECT answer #>> '{inside,capture,relation}' AS relation) AS n
+);
+COMMENT ON FUNCTION roneo.tables_reached(roneo.replica, roneo.capture_replica, jsonb, text) IS
+    'What is remembered of the source''s tables once an answer has been worked off, with the columns that are copied.';
 
 CREATE OR REPLACE FUNCTION roneo.position_reached(c roneo.capture_replica, answer jsonb)
 RETURNS pg_snapshot LANGUAGE sql IMMUTABLE
@@ -65,6 +103,17 @@ RETURN jsonb_build_array(jsonb_build_object('name', name, 'type', type, 'type_ba
                                             'type_schema', 'pg_catalog', 'binary', true));
 COMMENT ON FUNCTION roneo.extra_column(text, text) IS 'A column that no table has, for what travels beside the rows.';
 
+-- Under its own name, character would be character(1).
+CREATE OR REPLACE FUNCTION roneo.without_domains(columns jsonb)
+RETURNS jsonb LANGUAGE sql IMMUTABLE
+RETURN (
+    SELECT coalesce(jsonb_agg(c.col || CASE WHEN c.col ->> 'type_kind' = 'd' AND NOT (c.col ->> 'type_array')::boolean
+        THEN jsonb_build_object('type', b.name, 'type_bare', b.name) ELSE '{}' END ORDER BY c.nr), '[]')
+    FROM jsonb_array_elements(columns) WITH ORDINALITY AS c (col, nr)
+    CROSS JOIN LATERAL (SELECT regexp_replace(regexp_replace(c.col ->> 'type_base', '^character(\[\])?$', 'bpchar\1'), '^bit(\[\])?$', '"bit"\1') AS name) AS b
+);
+COMMENT ON FUNCTION roneo.without_domains(jsonb) IS 'Columns, those of domains with the types under them.';
+
 CREATE OR REPLACE FUNCTION roneo.transfer_from(
     r roneo.replica, purpose text, rows_of text, wanted jsonb, extra jsonb, into_schema name, into_name name, frozen boolean)
 RETURNS roneo.step LANGUAGE plpgsql STABLE
@@ -74,6 +123,10 @@ DECLARE
     step roneo.step;
     here jsonb := (roneo.local_relation(r.dest) -> 'columns') || extra;
 BEGIN
+    IF into_schema = 'pg_temp' THEN
+        wanted := roneo.without_domains(wanted);
+        here := roneo.without_domains(here);
+    END IF;
     SELECT t.* INTO step
     FROM roneo.source AS s
     CROSS JOIN LATERAL roneo.transfer_step(purpose, r.source_schema, r.source_table, wanted || extra, here, NULL,
@@ -89,10 +142,10 @@ COMMENT ON FUNCTION roneo.transfer_from(roneo.replica, text, text, jsonb, jsonb,
     'A step that brings rows of the source, from anything that can stand in a FROM clause, with columns beside those of the table.';
 
 CREATE OR REPLACE FUNCTION roneo.arrival_step(r roneo.replica, table_name text, columns name[], extra text)
-RETURNS roneo.step LANGUAGE sql IMMUTABLE
+RETURNS roneo.step LANGUAGE sql STABLE
 RETURN roneo.dest_step(1, 'make a table for what arrives', format(
     'DROP TABLE IF EXISTS pg_temp.%1$I; CREATE TEMPORARY TABLE %1$I ON COMMIT DROP AS SELECT %2$s%3$s FROM ONLY %4$I.%5$I WITH NO DATA',
-    table_name, roneo.column_list(columns), format(CASE WHEN extra IS NOT NULL THEN ', %s' END, extra), r.dest_schema, r.dest_name));
+    table_name, roneo.bare_columns(r.dest, columns, ''), format(CASE WHEN extra IS NOT NULL THEN ', %s' END, extra), r.dest_schema, r.dest_name));
 COMMENT ON FUNCTION roneo.arrival_step(roneo.replica, text, name[], text) IS
     'A step that makes an empty temporary table with the columns that are copied, and more.';
 
@@ -100,13 +153,18 @@ CREATE OR REPLACE FUNCTION roneo.replay_steps(r roneo.replica, c roneo.capture_r
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    -- Said this way, few rows are expected, and each is found by the index: to expect half of them, as of
+    -- any flag, is to read the whole table.
+    gone text := format('(SELECT DISTINCT %1$s FROM pg_temp.%2$I WHERE roneo_gone::integer OPERATOR(pg_catalog.=) 1 ORDER BY %1$s) AS arrived',
+                        roneo.column_list(c.key_columns), roneo.staging_name(r));
 BEGIN
     RETURN NEXT roneo.arrival_step(r, roneo.staging_name(r), columns, 'false AS roneo_gone');
     RETURN NEXT roneo.transfer_from(r, 'read what changed',
         roneo.changed_rows(r, c, wanted, answer, roneo.cut_of(c, answer)),
         wanted, roneo.extra_column('roneo_gone', 'boolean'), 'pg_temp', roneo.staging_name(r), false);
-    RETURN NEXT roneo.remove_gone_step(r, c, answer, format('pg_temp.%I AS arrived', roneo.staging_name(r)),
-        format('arrived.roneo_gone AND %s', roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived')));
+    RETURN NEXT roneo.remove_gone_step(r, c, answer, gone, roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived'));
+    RETURN QUERY SELECT * FROM roneo.undeleted_steps(r, c, gone, roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived'));
     RETURN QUERY SELECT * FROM roneo.clash_steps(r, c, columns);
     RETURN NEXT roneo.put_changed_step(r, c, columns, 'NOT arrived.roneo_gone');
     RETURN NEXT roneo.counting_step(5, 'forget what is gone', format('DELETE FROM pg_temp.%I WHERE roneo_gone', roneo.staging_name(r)), 'gone');
@@ -119,11 +177,14 @@ CREATE OR REPLACE FUNCTION roneo.compare_steps(r roneo.replica, c roneo.capture_
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    gone text := format('NOT EXISTS (SELECT FROM pg_temp.%I AS arrived WHERE %s)',
+                        roneo.staging_name(r), roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived'));
 BEGIN
     RETURN NEXT roneo.arrival_step(r, roneo.staging_name(r), columns, NULL);
     RETURN NEXT roneo.transfer_from(r, 'read all rows', roneo.source_rows(r), wanted, '[]', 'pg_temp', roneo.staging_name(r), false);
-    RETURN NEXT roneo.remove_gone_step(r, c, answer, NULL, format('NOT EXISTS (SELECT FROM pg_temp.%I AS arrived WHERE %s)',
-        roneo.staging_name(r), roneo.same_key(r.dest, c.key_columns, 'kept', 'arrived')));
+    RETURN NEXT roneo.remove_gone_step(r, c, answer, NULL, gone);
+    RETURN QUERY SELECT * FROM roneo.undeleted_steps(r, c, NULL, gone);
     RETURN QUERY SELECT * FROM roneo.clash_steps(r, c, columns);
     RETURN NEXT roneo.put_changed_step(r, c, columns, roneo.differs_condition(r, c, columns));
 END;
@@ -195,7 +256,7 @@ COMMENT ON FUNCTION roneo.durable_steps() IS 'A step for servers with synchronou
 CREATE OR REPLACE FUNCTION roneo.confirm_step(c roneo.capture_replica, answer jsonb)
 RETURNS roneo.step LANGUAGE sql STABLE
 RETURN ROW(5, 'after', 'tell the source how far the copy is',
-    format('SELECT %s', roneo.attend_query(c, roneo.position_reached(c, answer))), NULL, NULL, NULL, NULL, NULL, NULL, false)::roneo.step;
+    format('SELECT %s', roneo.attend_query(c, roneo.position_reached(c, answer), c.position)), NULL, NULL, NULL, NULL, NULL, NULL, false)::roneo.step;
 COMMENT ON FUNCTION roneo.confirm_step(roneo.capture_replica, jsonb) IS
     'A step for after the commit: what is here now, the source need not keep. If it is lost, the next refresh says it.';
 
@@ -206,12 +267,14 @@ AS $$
 DECLARE
     wanted  jsonb := roneo.wanted_source_columns(r, answer);
     columns name[] := ARRAY(SELECT p.name FROM roneo.pair_columns(wanted, roneo.local_relation(r.dest) -> 'columns') AS p ORDER BY p.position);
-    mode    text := roneo.replay_mode(c, answer);
+    mode    text;
 BEGIN
     PERFORM roneo.require_same_source(r, answer);
     PERFORM roneo.require_capture(r, c, answer);
     PERFORM roneo.require_position(r, c, answer);
-    mode := CASE WHEN mode IN ('nothing', 'replay') AND roneo.is_unfilled(r, c) THEN 'compare' ELSE mode END;
+    PERFORM roneo.require_no_lost_column(r, ROW(r.replica_id, roneo.copied_columns(c, answer), NULL, false)::roneo.plain_replica, wanted);
+    mode := roneo.replay_mode(c, answer);
+    mode := CASE WHEN mode IN ('nothing', 'replay') AND (roneo.is_unfilled(r, c) OR roneo.has_unseen_values(r, c, columns, answer)) THEN 'compare' ELSE mode END;
     mode := CASE WHEN r.refresh_group IS NOT NULL AND mode IN ('load', 'truncated') THEN 'compare' ELSE mode END;
     mode := CASE mode WHEN 'truncated' THEN CASE WHEN answer ->> 'hand' = 'runner' AND c.deleted_column IS NULL
                                                       AND NOT roneo.is_referenced(r.dest) THEN 'load' ELSE 'compare' END
@@ -258,13 +321,16 @@ BEGIN
     END IF;
     UPDATE roneo.capture_replica AS c SET
         position   = roneo.position_reached(c, e.answer),
-        tables     = e.answer #> '{inside,capture,tables}',
+        tables     = roneo.tables_reached(r, c, e.answer, roneo.outcome_of(e.result)),
         written_by = pg_current_xact_id(),
+        confirmed  = CASE WHEN e.answer #> '{before,attended}' ? 'position'
+                          THEN (e.answer #>> '{before,attended,position}')::pg_snapshot ELSE c.confirmed END,
         is_fresh   = false
     FROM unnest(ended) AS e
+    JOIN roneo.replica AS r ON r.replica_id = e.replica_id
     WHERE c.replica_id = e.replica_id
       -- Nothing was pending: the position is as good as a newer one.
-      AND (roneo.outcome_of(e.result) <> 'unchanged' OR c.tables IS DISTINCT FROM e.answer #> '{inside,capture,tables}');
+      AND (roneo.outcome_of(e.result) <> 'unchanged' OR c.tables IS DISTINCT FROM roneo.tables_reached(r, c, e.answer, 'unchanged'));
 END;
 $$;
 COMMENT ON FUNCTION roneo.finish_capture(roneo.ended[]) IS 'Stores the positions of dml and logdel replicas. Raises RO016 where the table could not be locked.';

@@ -7,11 +7,11 @@ RETURNS pg_snapshot LANGUAGE sql STABLE
 RETURN CASE WHEN (c.written_by = pg_current_xact_id_if_assigned()) IS NOT TRUE THEN c.position END;
 COMMENT ON FUNCTION roneo.told_position(roneo.capture_replica) IS 'The position that is committed here; NULL where it is not.';
 
-CREATE OR REPLACE FUNCTION roneo.attend_query(c roneo.capture_replica, told pg_snapshot)
+CREATE OR REPLACE FUNCTION roneo.attend_query(c roneo.capture_replica, told pg_snapshot, told_before pg_snapshot)
 RETURNS text LANGUAGE sql STABLE
-RETURN format('roneo_capture.attend(%L::pg_catalog.uuid, %L, %L)', c.consumer_id, roneo.dest_identity(), told);
-COMMENT ON FUNCTION roneo.attend_query(roneo.capture_replica, pg_snapshot) IS
-    'SQL that tells the source how far this copy has got.';
+RETURN format('roneo_capture.attend(%L::pg_catalog.uuid, %L, %L, %L)', c.consumer_id, roneo.dest_identity(), told, told_before);
+COMMENT ON FUNCTION roneo.attend_query(roneo.capture_replica, pg_snapshot, pg_snapshot) IS
+    'SQL that tells the source how far this copy has got, and what it was told before, which it must remember.';
 
 -- On a standby nothing is told: it could not be written there, and is refused by the plan.
 CREATE OR REPLACE FUNCTION roneo.probe_capture(r roneo.replica, c roneo.capture_replica)
@@ -20,7 +20,7 @@ RETURN ROW(
     format('SELECT pg_catalog.jsonb_build_object(''identity'', %s, ''state'', %s, ''attended'', %s)', roneo.identity_query(),
            roneo.state_of(roneo.source_regclass(r)),
            CASE WHEN c.position IS NOT NULL AND roneo.told_position(c) IS NULL THEN '''{"fate": "known"}''::pg_catalog.jsonb'
-                ELSE format('CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN %s END', roneo.attend_query(c, roneo.told_position(c))) END),
+                ELSE format('CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN %s END', roneo.attend_query(c, roneo.told_position(c), c.confirmed)) END),
     CASE WHEN r.source_lockable THEN format('LOCK TABLE %s IN ACCESS SHARE MODE', roneo.source_name_of(r)) END,
     format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s), ''snapshot'', pg_catalog.pg_current_snapshot()::text, '
            '''lsn'', CASE WHEN NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting(''synchronous_commit'') = ''off'' THEN pg_catalog.pg_current_wal_insert_lsn() END, '
@@ -98,6 +98,8 @@ BEGIN
             WHEN 'expired' THEN 'the source has forgotten this copy, and emptied the queue'
             WHEN 'stranger' THEN format('the source knows %s by its number', answer #>> '{before,attended,destination}')
             WHEN 'ahead' THEN 'the source has gone back behind the position, as a restored one has'
+            -- Its transactions may be newer by now, and its log longer, than the position knows.
+            WHEN 'forgetful' THEN 'the source does not remember what it was told, as a restored one does not'
             ELSE 'the copy has gone back behind what it had confirmed, as a restored one has' END,
             CASE fate WHEN 'stranger' THEN 'If this is that copy, moved here: SELECT roneo.accept_source(%1$L). Else SELECT roneo.resync(%1$L): the next refresh compares the whole table.' END);
     ELSIF c.position IS NULL OR marked THEN
@@ -105,7 +107,7 @@ BEGIN
     END IF;
     SELECT k.value ->> 'name' INTO gone
     FROM jsonb_each(c.tables) AS k
-    WHERE answer #> ARRAY['inside', 'capture', 'tables', k.key] IS NULL
+    WHERE answer #> ARRAY['inside', 'capture', 'tables', k.key] IS NULL AND NOT k.value ? 'accepted'
     LIMIT 1;
     IF FOUND THEN
         PERFORM roneo.refuse_position(r, format('%s is no longer part of the source table', gone),
@@ -113,7 +115,9 @@ BEGIN
     END IF;
     SELECT k.value ->> 'name' INTO gone
     FROM jsonb_each(c.tables) AS k
-    WHERE answer #>> ARRAY['inside', 'capture', 'tables', k.key, 'triggers'] <> k.value ->> 'triggers'
+    -- More of them is well: a partition that came later has got its own for TRUNCATE.
+    WHERE NOT coalesce(answer #> ARRAY['inside', 'capture', 'tables', k.key, 'triggers'] @> nullif(k.value -> 'triggers', 'null'), true)
+      AND NOT k.value ? 'accepted'
     LIMIT 1;
     IF FOUND THEN
         PERFORM roneo.refuse_position(r, format('the triggers of %s on the source were disabled or made anew meanwhile', gone));

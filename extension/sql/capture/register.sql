@@ -154,6 +154,7 @@ BEGIN
     c.consumer_id := registered ->> 'consumer_id';
     c.position := registered ->> 'position';
     c.packs := registered ->> 'packs';
+    c.tables := registered -> 'tables';
     RETURN c;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
     -- A dblink connection stays open after a rollback.

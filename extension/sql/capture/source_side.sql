@@ -22,9 +22,9 @@ COMMENT ON FUNCTION roneo.capture_call(oid, name[], name[], boolean) IS 'The sta
 CREATE OR REPLACE FUNCTION roneo.capture_found_query(source_oid oid, key_columns name[], image_columns name[])
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format('SELECT c.capture_id FROM roneo_capture.capture AS c WHERE c.relation = %s AND c.key_columns = %L::pg_catalog.name[] '
-              'AND c.image_columns @> %L::pg_catalog.name[] AND roneo_capture.problem(c) IS NULL',
+              'AND c.image_columns @> %L::pg_catalog.name[] AND roneo_capture.problem(c) IS NULL AND NOT roneo_capture.can_complete(c)',
               source_oid, key_columns, image_columns);
-COMMENT ON FUNCTION roneo.capture_found_query(oid, name[], name[]) IS 'A query on the source for a capture that is in order and will do.';
+COMMENT ON FUNCTION roneo.capture_found_query(oid, name[], name[]) IS 'A query on the source for a capture that is in order and will do; not one that this role can complete.';
 
 CREATE OR REPLACE FUNCTION roneo.refuse_capture(source_name text, description jsonb, problem text)
 RETURNS void LANGUAGE plpgsql STABLE
@@ -133,7 +133,7 @@ BEGIN
         roneo.capture_setup(),
         format('SELECT roneo_capture.allow(%L);', description ->> 'role'),
         '-- CREATE TRIGGER waits for open transactions that have written to the table, and writers behind it.',
-        'SET lock_timeout = ''2s'';',
+        'SET lock_timeout = ''2s''; SET client_min_messages = warning;',
         format('SELECT roneo_capture.capture_table(%L, %L, %L, %L);',
                format('%I.%I', description #>> '{relation,schema}', description #>> '{relation,name}'), wanted::name[],
                CASE WHEN keeps_deleted THEN roneo.column_names(description #> '{relation,columns}') ELSE '{}'::name[] END, row_level));

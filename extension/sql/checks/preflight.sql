@@ -12,6 +12,12 @@ SELECT pg_catalog.jsonb_build_object(
     'user', current_user,
     'superuser', (SELECT u.rolsuper FROM pg_catalog.pg_roles AS u WHERE u.rolname = current_user),
     'identity', %s,
+    'capture', (
+        SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS f
+                               WHERE f.pronamespace = n.oid AND f.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype
+                                 AND NOT pg_catalog.has_function_privilege(f.oid, 'EXECUTE'))
+        FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'roneo_capture'),
     'tables', (
         SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
             'replica_id', w.replica_id,
@@ -60,6 +66,8 @@ BEGIN
     RETURN QUERY SELECT 'source', f.item, f.ok, f.detail, f.fix
                  FROM roneo.preflight_server(name, answer) AS f;
     RETURN QUERY SELECT 'source', f.item, f.ok, f.detail, f.fix
+                 FROM roneo.preflight_capture(name, answer) AS f;
+    RETURN QUERY SELECT 'source', f.item, f.ok, f.detail, f.fix
                  FROM roneo.preflight_schemas(answer) AS f;
     RETURN QUERY SELECT 'source', f.item, f.ok, f.detail, f.fix
                  FROM roneo.preflight_tables(answer) AS f;
@@ -99,6 +107,20 @@ BEGIN ATOMIC
     FROM roneo.source AS s WHERE s.source_name = name;
 END;
 COMMENT ON FUNCTION roneo.preflight_server(text, jsonb) IS 'Findings about a source as a whole.';
+
+CREATE OR REPLACE FUNCTION roneo.preflight_capture(name text, answer jsonb)
+RETURNS TABLE (item text, ok boolean, detail text, fix text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT 'schema roneo_capture', coalesce((answer ->> 'capture')::boolean, false),
+           CASE WHEN (answer ->> 'capture')::boolean THEN 'may be used'
+                WHEN answer ->> 'capture' IS NOT NULL THEN format('%I may not use all of it', answer ->> 'user')
+                ELSE 'does not exist: roneo.resync makes it, and roneo.capture_script prints it' END,
+           CASE WHEN NOT (answer ->> 'capture')::boolean THEN format('SELECT roneo_capture.allow(%L);', answer ->> 'user') END
+    WHERE EXISTS (SELECT FROM roneo.replica AS r JOIN roneo.source AS s USING (source_id)
+                  WHERE s.source_name = name AND r.method IN ('dml', 'logdel'));
+END;
+COMMENT ON FUNCTION roneo.preflight_capture(text, jsonb) IS 'A finding about what dml and logdel need on a source, where it has any.';
 
 CREATE OR REPLACE FUNCTION roneo.preflight_schemas(answer jsonb)
 RETURNS TABLE (item text, ok boolean, detail text, fix text)

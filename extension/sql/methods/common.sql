@@ -53,26 +53,32 @@ COMMENT ON FUNCTION roneo.moved_query(text) IS
 
 -- With synchronous_commit off a transaction is visible before it is on disk: after a crash it never
 -- was, its number is given to another one, and the copy would have the one and miss the other. The
--- WAL writer brings it to disk within three rounds; what else is in the log need not be waited for.
+-- WAL writer brings commits there within three of its cycles; behind them can stand what a
+-- transaction has written that is open still, and nobody writes that out until it ends.
 CREATE OR REPLACE FUNCTION roneo.on_disk_step(answer jsonb)
 RETURNS SETOF roneo.step LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT 2, 'check', 'see that the source has on disk what was read', format($query$
 WITH RECURSIVE wait AS (
-    SELECT 1 AS n, pg_catalog.pg_current_wal_flush_lsn() OPERATOR(pg_catalog.>=) %1$L::pg_catalog.pg_lsn AS is_there
+    SELECT 1 AS n, pg_catalog.pg_current_wal_flush_lsn() OPERATOR(pg_catalog.>=) %1$L::pg_catalog.pg_lsn AS is_there,
+           (SELECT pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) (s.setting::pg_catalog.float8 OPERATOR(pg_catalog.*) '4 ms'::pg_catalog.interval)
+            FROM pg_catalog.pg_settings AS s WHERE s.name OPERATOR(pg_catalog.=) 'wal_writer_delay') AS enough
     UNION ALL
-    SELECT w.n OPERATOR(pg_catalog.+) 1, pg_catalog.pg_current_wal_flush_lsn() OPERATOR(pg_catalog.>=) %1$L::pg_catalog.pg_lsn
+    SELECT w.n OPERATOR(pg_catalog.+) 1,
+           pg_catalog.pg_current_wal_flush_lsn() OPERATOR(pg_catalog.>=) %1$L::pg_catalog.pg_lsn
+           OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) w.enough
+              AND pg_catalog.pg_current_wal_flush_lsn() OPERATOR(pg_catalog.>=) pg_catalog.pg_current_wal_lsn(),
+           w.enough
     -- Of the row before, or it would sleep but once.
     FROM wait AS w, LATERAL pg_catalog.pg_sleep(CASE WHEN w.n OPERATOR(pg_catalog.>) 0 THEN 0.005 END)
-    WHERE NOT w.is_there AND w.n OPERATOR(pg_catalog.*) 5 OPERATOR(pg_catalog.<=)
-        (SELECT 3 OPERATOR(pg_catalog.*) s.setting::pg_catalog.int4 FROM pg_catalog.pg_settings AS s WHERE s.name OPERATOR(pg_catalog.=) 'wal_writer_delay')
+    WHERE NOT w.is_there AND (w.n OPERATOR(pg_catalog.<) 1000 OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) w.enough)
 )
-SELECT pg_catalog.jsonb_build_object('looked', pg_catalog.max(w.n)) FROM wait AS w$query$, answer #>> '{inside,lsn}'),
+SELECT pg_catalog.jsonb_build_object('on_disk', pg_catalog.bool_or(w.is_there)) FROM wait AS w$query$, answer #>> '{inside,lsn}'),
            NULL, NULL, NULL, NULL, NULL::boolean, NULL, false
     WHERE answer #>> '{inside,lsn}' IS NOT NULL;
 END;
 COMMENT ON FUNCTION roneo.on_disk_step(jsonb) IS
-    'A step on the source that waits until the transactions that the snapshot saw are on its disk: till its log is, or for three rounds of its WAL writer; none where the answer does not say how far the log was.';
+    'A step on the source that waits, up to five seconds or four cycles of the WAL writer, until all that the snapshot saw is on its disk; none where the answer does not say how far its log was.';
 
 CREATE OR REPLACE FUNCTION roneo.takes_own_path(r roneo.replica)
 RETURNS boolean LANGUAGE sql IMMUTABLE

@@ -13,8 +13,10 @@ BEGIN
             ERRCODE = 'RO022',
             MESSAGE = format('the position of %I.%I is of no use: %s', r.dest_schema, r.dest_name, difference),
             DETAIL  = 'Rows may have been undone there, or come again under other transactions.',
-            HINT    = format('If it is the same data (a promoted standby that had everything, pg_upgrade): SELECT roneo.accept_source(%L). Else that, and then CALL roneo.repull(%L), which makes the copy equal again.',
-                             format('%I.%I', r.dest_schema, r.dest_name), format('%I.%I', r.dest_schema, r.dest_name));
+            HINT    = format(CASE WHEN r.method IN ('dml', 'logdel')
+                THEN 'If it is the same data (a promoted standby that had everything, pg_upgrade): SELECT roneo.accept_source(%1$L). Else SELECT roneo.resync(%1$L): the next refresh compares the whole table.'
+                ELSE 'If it is the same data (a promoted standby that had everything, pg_upgrade): SELECT roneo.accept_source(%1$L). Else that, and then CALL roneo.repull(%1$L), which makes the copy equal again.' END,
+                format('%I.%I', r.dest_schema, r.dest_name));
     END IF;
 END;
 $$;

@@ -51,11 +51,18 @@ BEGIN
                              r.source_schema, r.source_table),
             DETAIL  = 'TRUNCATE, ALTER TABLE or a detached partition can hide rows from a snapshot that is older.',
             HINT    = 'Nothing was changed; the next refresh reads it again.';
+    ELSIF EXISTS (SELECT FROM jsonb_array_elements(result -> 'steps') AS s (step)
+                  WHERE NOT (s.step -> 'answer' ->> 'on_disk')::boolean) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO013',
+            MESSAGE = format('what was read of source table %I.%I is not on the source''s disk yet', r.source_schema, r.source_table),
+            DETAIL  = 'With synchronous_commit off, a crash would take it back there.',
+            HINT    = 'Nothing was changed; the next refresh reads it again.';
     END IF;
 END;
 $$;
 COMMENT ON FUNCTION roneo.require_unmoved(roneo.replica, jsonb) IS
-    'Raises RO013 where the files of the source are not those that the snapshot knew.';
+    'Raises RO013 where the files of the source are not those that the snapshot knew, or what it saw is not on disk there.';
 
 CREATE OR REPLACE FUNCTION roneo.outcome_of(result jsonb)
 RETURNS text LANGUAGE sql IMMUTABLE
