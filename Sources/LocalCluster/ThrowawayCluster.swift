@@ -58,6 +58,8 @@ public final class ThrowawayCluster: Sendable {
 
     private static let baseSettings = [
         "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
+        // Who waits until a commit is on disk need not wait for long.
+        "wal_writer_delay": "10ms",
         "listen_addresses": "", "shared_buffers": "32MB", "max_connections": "60",
         "timezone": "UTC", "log_timezone": "UTC", "jit": "off",
     ]

@@ -130,7 +130,6 @@ unix_socket_directories = '$PGHOST'
 port = $PGPORT
 fsync = off
 synchronous_commit = off
-wal_writer_delay = 10ms
 # Who waits until a commit is on disk need not wait for long.
 wal_writer_delay = 10ms
 full_page_writes = off

@@ -192,6 +192,23 @@ END;
 COMMENT ON FUNCTION roneo.read_step(roneo.replica, jsonb, text, jsonb, name, name) IS
     'The step that reads the rows of a window into the destination or its staging table.';
 
+-- Staging costs as much again as the COPY. Into an empty table it is not needed: a key comes once.
+-- Nor for an inserter whose control column is in the key, when there is nothing but rows above the
+-- position: no row of the destination has such a key, unless it has rows above the position.
+CREATE OR REPLACE FUNCTION roneo.goes_straight(
+    r roneo.replica, c roneo.control_replica, answer jsonb, wanted jsonb, overwrite boolean)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN c.key_columns IS NULL OR NOT c.repulling AND c.key_is_unique AND CASE
+    WHEN c.last_value IS NULL THEN roneo.has_rows(r.dest, NULL, NULL) IS FALSE
+    WHEN overwrite OR roneo.control_class(c.control_type) = 'order' OR c.control <> ALL (c.key_columns)
+         OR coalesce((answer #>> '{inside,late}')::boolean, true) OR roneo.is_swept(c, answer)
+         OR c.null_control = 'read' AND coalesce((answer #>> '{inside,nulls}')::boolean, true)
+         OR cardinality(roneo.fresh_leaves(c, answer)) > 0 THEN false
+    ELSE roneo.has_rows(r.dest, c.control, roneo.value_literal(c, c.last_value)) IS FALSE
+END AND roneo.same_keys(r.dest, c.key_columns, wanted);
+COMMENT ON FUNCTION roneo.goes_straight(roneo.replica, roneo.control_replica, jsonb, jsonb, boolean) IS
+    'Whether no row that arrives can have a key that is there, so that rows are copied into the table itself.';
+
 CREATE OR REPLACE FUNCTION roneo.plan_control(r roneo.replica, c roneo.control_replica, answer jsonb, overwrite boolean)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -214,7 +231,7 @@ BEGIN
     IF chunk IS NOT NULL THEN
         RETURN QUERY SELECT * FROM roneo.clear_range_steps(r, c, columns, overwrite, chunk);
     END IF;
-    IF c.key_columns IS NULL THEN
+    IF roneo.goes_straight(r, c, answer, wanted, overwrite) THEN
         RETURN QUERY SELECT * FROM roneo.read_step(r, answer, condition, wanted, r.dest_schema, r.dest_name);
     ELSE
         RETURN NEXT roneo.staging_step(r, columns);
@@ -229,7 +246,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.plan_control(roneo.replica, roneo.control_replica, jsonb, boolean) IS
-    'Steps of an inserter (overwrite false) or updater: nothing where nothing is new or late; without a key straight into the table, else by way of a staging table.';
+    'Steps of an inserter (overwrite false) or updater: nothing where nothing is new or late; straight into the table where no key can be there, else by way of a staging table.';
 
 CREATE OR REPLACE FUNCTION roneo.finish_control(ended roneo.ended[])
 RETURNS void LANGUAGE sql

@@ -72,6 +72,8 @@ SELECT pg_catalog.jsonb_build_object('inserted', pg_catalog.count(*) FILTER (WHE
 COMMENT ON FUNCTION roneo.put_statement(roneo.replica, name[], text, boolean) IS
     'An INSERT, wrapped to answer with how many rows it inserted and how many it updated.';
 
+-- Rows that are updated are visited in the order of their key: in that of the control column each is
+-- likely to be in another page of the index and of the table.
 CREATE OR REPLACE FUNCTION roneo.put_step(
     r roneo.replica, key_columns name[], columns name[], settable name[], newest_by name)
 RETURNS roneo.step LANGUAGE sql STABLE
@@ -82,13 +84,51 @@ RETURN (
             r.dest_schema, r.dest_name, roneo.column_list(columns),
             format(CASE WHEN newest_by IS NOT NULL THEN 'DISTINCT ON (%s) ' END, roneo.column_list(key_columns)),
             roneo.staging_name(r),
-            format(CASE WHEN newest_by IS NOT NULL THEN ' ORDER BY %s, %I DESC NULLS LAST' END,
-                   roneo.column_list(key_columns), newest_by),
+            CASE WHEN newest_by IS NOT NULL OR settable IS NOT NULL
+                 THEN concat(' ORDER BY ', roneo.column_list(key_columns), format(CASE WHEN newest_by IS NOT NULL THEN ', %I DESC NULLS LAST' END, newest_by)) END,
             roneo.put_clause(key_columns, columns, settable)), coalesce(cardinality(settable) > 0, false)),
         NULL, NULL, NULL, NULL, NULL, 'put', false)::roneo.step
 );
 COMMENT ON FUNCTION roneo.put_step(roneo.replica, name[], name[], name[], name) IS
     'The step that puts staged rows by key, and answers with how many were inserted and updated. settable: the columns that are set in a row that is there; NULL: it is left. newest_by: of several rows with one key the highest by this column counts.';
+
+CREATE OR REPLACE FUNCTION roneo.same_keys(target regclass, key_columns name[], wanted jsonb)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN NOT EXISTS (
+    SELECT
+    FROM unnest(key_columns) AS k (name)
+    LEFT JOIN roneo.pair_columns(wanted, roneo.local_relation(target) -> 'columns') AS p ON p.name = k.name
+    LEFT JOIN pg_attribute AS a ON a.attrelid = target AND a.attname = k.name
+    LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+    WHERE p.source_type IS DISTINCT FROM p.dest_type OR p.dest_type IS NULL
+       OR NOT coalesce(l.collisdeterministic, true)
+);
+COMMENT ON FUNCTION roneo.same_keys(regclass, name[], jsonb) IS
+    'Whether rows whose keys differ on the source have other keys here too: of the same types, and no collation that calls different texts the same.';
+
+-- Only an index tells without reading the table. A row of somebody else that comes in between
+-- makes the COPY fail, and the next refresh sees it.
+CREATE OR REPLACE FUNCTION roneo.has_rows(target regclass, above name, bound text)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found boolean;
+BEGIN
+    IF NOT has_table_privilege(target, 'SELECT') OR row_security_active(target) OR above IS NOT NULL AND NOT EXISTS (
+        SELECT FROM pg_index AS i
+        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = target AND i.indisvalid AND i.indpred IS NULL AND a.attname = above)
+    THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s%s)', target, format(CASE WHEN above IS NOT NULL THEN ' WHERE %I > %s' END, above, bound))
+    INTO found;
+    RETURN found;
+END;
+$$;
+COMMENT ON FUNCTION roneo.has_rows(regclass, name, text) IS
+    'Whether a table has rows, or rows with a column above a bound; NULL where that cannot be told quickly.';
 
 -- The counts do not tell: a row that was not put could have been there.
 CREATE OR REPLACE FUNCTION roneo.swallowed_steps(r roneo.replica, key_columns name[])

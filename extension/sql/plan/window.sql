@@ -52,9 +52,10 @@ RETURN format('(SELECT pg_catalog.age(pg_catalog.pg_snapshot_%s(pg_catalog.pg_cu
 COMMENT ON FUNCTION roneo.age_of_snapshot(text) IS
     'An SQL expression for the age of the xmin or xmax of the snapshot it runs under.';
 
+-- The first comparison names no column: where nothing is open the rows are not looked at at all.
 CREATE OR REPLACE FUNCTION roneo.held_condition(x text, m text)
 RETURNS text LANGUAGE sql IMMUTABLE
-RETURN format('(pg_catalog.age(xmin) <= %s AND pg_catalog.age(xmin) > %s)', x, m);
+RETURN format('(%1$s > %2$s AND pg_catalog.age(xmin) <= %1$s AND pg_catalog.age(xmin) > %2$s)', x, m);
 COMMENT ON FUNCTION roneo.held_condition(text, text) IS
     'True for a row whose transaction is not older than all that are open.';
 

@@ -1,0 +1,82 @@
+-- Alone in the cluster: others' transactions would hold rows back.
+-- Rows whose keys cannot be in the destination are copied into it; all others go by way of a staging table.
+SET client_min_messages = warning;
+SELECT plan(25);
+
+CREATE FUNCTION shown(dest regclass) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    found text;
+BEGIN
+    EXECUTE format('SELECT string_agg(t::text, '' '' ORDER BY t::text) FROM %s AS t', dest) INTO found;
+    RETURN found;
+END;
+$$;
+CREATE FUNCTION there(source_table text) RETURNS text LANGUAGE sql
+RETURN source_value(format('SELECT string_agg(t::text, '' '' ORDER BY t::text) FROM %s AS t', source_table));
+CREATE FUNCTION way(of text) RETURNS text LANGUAGE sql
+RETURN (SELECT CASE WHEN jsonb_path_exists(r.steps, '$[*] ? (@.counts == "put")') THEN 'staged' ELSE 'straight' END
+        FROM roneo.run AS r WHERE r.dest = of AND r.outcome = 'ok' ORDER BY r.run_id DESC LIMIT 1);
+CREATE FUNCTION outcome(dest regclass) RETURNS text LANGUAGE sql RETURN (roneo.refresh(dest)).outcome;
+SELECT roneo.create_source('src', :'source_conninfo') \g /dev/null
+SELECT dblink_connect('open', :'source_conninfo') \g /dev/null
+
+-- An updater, and an inserter that follows its key.
+SELECT on_source($$ CREATE TABLE t (id int PRIMARY KEY, v text, at timestamptz DEFAULT clock_timestamp()); INSERT INTO t SELECT g, 'a' FROM generate_series(1, 3) AS g $$) \g /dev/null
+SELECT roneo.create_updater('src', 'public.t', 'changed', control => 'at') \g /dev/null
+SELECT is(way('public.changed'), 'straight', 'into an empty table');
+SELECT is(shown('changed'), there('t'), 'the rows that are there');
+SELECT roneo.create_inserter('src', 'public.t', 'added', control => 'id') \g /dev/null
+SELECT is(way('public.added'), 'straight', 'so does an inserter');
+SELECT on_source($$ INSERT INTO t VALUES (4, 'b'), (5, 'b') $$) \g /dev/null
+SELECT is(outcome(d), 'ok', format('new rows: %s', d)) FROM unnest('{changed,added}'::regclass[]) AS d;
+SELECT is(way('public.changed'), 'staged', 'an updater cannot know');
+SELECT is(way('public.added'), 'straight', 'above the position there are no keys');
+SELECT is(shown(d), there('t'), format('%s is equal', d)) FROM unnest('{changed,added}'::regclass[]) AS d;
+
+-- A row of somebody else above the position.
+INSERT INTO added VALUES (7, 'mine', '2026-01-01');
+SELECT on_source($$ INSERT INTO t VALUES (6, 'c'), (7, 'c') $$) \g /dev/null
+SELECT row_eq($$ SELECT outcome, inserted, ignored FROM roneo.refresh('added') $$, ROW('ok'::text, 1::bigint, 1::bigint), 'a key that is there is left');
+SELECT is((SELECT v FROM added WHERE id = 7), 'mine', 'as it was');
+SELECT on_source($$ INSERT INTO t VALUES (8, 'd') $$) \g /dev/null
+SELECT outcome('added') \g /dev/null
+SELECT is(way('public.added'), 'straight', 'once the position has passed it');
+
+-- A late one.
+SELECT dblink_exec('open', $$ BEGIN; INSERT INTO t VALUES (9, 'late') $$), on_source($$ INSERT INTO t VALUES (10, 'e') $$) \g /dev/null
+SELECT outcome('added') \g /dev/null
+SELECT is((SELECT max(id) FROM added), 10, 'a row beside an open transaction');
+SELECT dblink_exec('open', 'COMMIT') \g /dev/null
+SELECT is(outcome('added'), 'ok', 'that has ended');
+SELECT is(way('public.added'), 'staged', 'late rows come by key');
+SELECT is((SELECT string_agg(id::text, ' ' ORDER BY id) FROM added), '1 2 3 4 5 6 7 8 9 10', 'each once');
+
+-- Keys that differ there and are the same here.
+CREATE EXTENSION citext;
+CREATE TABLE loose (id citext PRIMARY KEY, n int);
+SELECT on_source($$ CREATE TABLE strict (id text PRIMARY KEY, n int); INSERT INTO strict VALUES ('a', 1), ('A', 2), ('b', 3) $$) \g /dev/null
+SELECT roneo.create_inserter('src', 'public.strict', 'loose', control => 'n') \g /dev/null
+SELECT is(way('public.loose'), 'staged', 'a key of another type may be looser');
+SELECT is((SELECT count(*) FROM loose), 2::bigint, 'the first one counts');
+
+-- Only an index tells quickly.
+SELECT on_source($$ CREATE TABLE reading (sensor int, at timestamptz, PRIMARY KEY (sensor, at)); INSERT INTO reading VALUES (1, '2026-01-01'), (2, '2026-01-01') $$) \g /dev/null
+SELECT roneo.create_inserter('src', 'public.reading', control => 'at') \g /dev/null
+SELECT on_source($$ INSERT INTO reading VALUES (1, '2026-01-02'), (2, '2026-01-02') $$) \g /dev/null
+SELECT outcome('reading') \g /dev/null
+SELECT is(way('public.reading'), 'staged', 'without an index on the control column');
+CREATE INDEX ON reading (at);
+SELECT on_source($$ INSERT INTO reading VALUES (1, '2026-01-03'), (2, '2026-01-03') $$) \g /dev/null
+SELECT outcome('reading') \g /dev/null
+SELECT is(way('public.reading'), 'straight', 'with one');
+SELECT is(shown('reading'), there('reading'), 'both are equal');
+
+-- What swallows rows is found out on this way too.
+CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN NEW.sensor = 1 THEN NEW END; END $$;
+CREATE TRIGGER swallow BEFORE INSERT ON reading FOR EACH ROW EXECUTE FUNCTION swallow();
+SELECT on_source($$ INSERT INTO reading VALUES (1, '2026-01-04'), (2, '2026-01-04') $$) \g /dev/null
+SELECT is((roneo.refresh('reading')).sqlstate, 'RO014', 'a trigger that swallows rows');
+DROP TRIGGER swallow ON reading;
+SELECT is(outcome('reading'), 'ok', 'without it');
+SELECT is(shown('reading'), there('reading'), 'nothing is missing');
+SELECT is((SELECT count(*) FROM roneo.run WHERE outcome = 'ok' AND rows_sent <> rows_received), 0::bigint, 'every row is accounted for');
