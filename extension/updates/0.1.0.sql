@@ -97,3 +97,58 @@ COMMENT ON TABLE roneo.setting IS
 -- They have an argument more.
 DROP FUNCTION roneo.refresh(regclass, boolean, boolean, boolean), roneo.plan(regclass, boolean, boolean);
 DROP PROCEDURE roneo.refresh_now(regclass, boolean, boolean);
+
+-- From 0.2.0 on: captures, for dml and logdel, and refresh groups.
+
+CREATE TABLE roneo.capture_replica (
+    replica_id     integer  NOT NULL,
+    capture_id     integer  NOT NULL,
+    consumer_id    uuid     NOT NULL,
+    key_columns    name[]   NOT NULL,
+    row_level      boolean  NOT NULL DEFAULT false,
+    packs          boolean  NOT NULL,
+    deleted_column name,
+    batch_limit    bigint,
+    is_fresh       boolean  NOT NULL DEFAULT false,
+    position       pg_snapshot,
+    written_by     xid8,
+    tables         jsonb,
+    confirmed      pg_snapshot,
+    CONSTRAINT capture_replica_pkey PRIMARY KEY (replica_id),
+    CONSTRAINT capture_replica_replica_id_fkey FOREIGN KEY (replica_id)
+        REFERENCES roneo.replica ON DELETE CASCADE,
+    CONSTRAINT capture_replica_batch_limit_chk CHECK (batch_limit > 0)
+);
+COMMENT ON TABLE roneo.capture_replica IS
+    'Replicas that are fed from a capture on the source, dml and logdel: what was asked for, and the position, which commits with the rows.';
+COMMENT ON COLUMN roneo.capture_replica.capture_id IS 'Its number in roneo_capture.capture on the source.';
+COMMENT ON COLUMN roneo.capture_replica.consumer_id IS 'What this copy is called in roneo_capture.consumer on the source.';
+COMMENT ON COLUMN roneo.capture_replica.row_level IS 'Whether row triggers were asked for.';
+COMMENT ON COLUMN roneo.capture_replica.packs IS 'Whether the queue holds many keys in one row, as arrays.';
+COMMENT ON COLUMN roneo.capture_replica.deleted_column IS 'When a row was deleted on the source, for logdel; NULL: rows are deleted here too.';
+COMMENT ON COLUMN roneo.capture_replica.batch_limit IS 'How many keys a refresh may read before it commits, in whole transactions of the source.';
+COMMENT ON COLUMN roneo.capture_replica.is_fresh IS 'Whether the table was made for this replica and has never been filled.';
+COMMENT ON COLUMN roneo.capture_replica.position IS
+    'A snapshot of the source: what it sees is here. NULL: the copy is to be made anew.';
+COMMENT ON COLUMN roneo.capture_replica.written_by IS 'The transaction here that wrote the position: until it is committed the source must not hear of it.';
+COMMENT ON COLUMN roneo.capture_replica.tables IS 'The tables that the capture consisted of, with their files and a print of their triggers.';
+COMMENT ON COLUMN roneo.capture_replica.confirmed IS
+    'What the source had been told when the position was written. It remembers that, or the position; else it was set back. NULL: not known.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.capture_replica', '');
+
+CREATE OR REPLACE VIEW roneo.dml_replica AS
+SELECT c.* FROM roneo.capture_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'dml';
+COMMENT ON VIEW roneo.dml_replica IS 'The replicas of method dml.';
+
+CREATE OR REPLACE VIEW roneo.logdel_replica AS
+SELECT c.* FROM roneo.capture_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'logdel';
+COMMENT ON VIEW roneo.logdel_replica IS 'The replicas of method logdel.';
+
+ALTER TABLE roneo.replica ADD COLUMN refresh_group text;
+COMMENT ON COLUMN roneo.replica.refresh_group IS
+    'Replicas of one group are read in one snapshot of their source and written in one transaction here; NULL: by itself.';
+
+-- A group is asked, and its steps are taken, as one.
+DROP FUNCTION roneo.lock_over_link(text, text);
+DROP FUNCTION roneo.answer_over_link(integer, roneo.probe, jsonb, text);
+DROP FUNCTION roneo.run_steps(jsonb, text, name);
