@@ -1,6 +1,6 @@
 -- Who may do what on a source with captures, and with how little.
 \ir ../support/capture.sql
-SELECT plan(42);
+SELECT plan(48);
 CREATE FUNCTION as_role(role name, statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM dblink_exec(replace(current_setting('test.source_conninfo'), 'user=postgres', format('user=%s', role)), statement);
@@ -40,6 +40,15 @@ SELECT is(as_role(:'app', 'SELECT FROM roneo_capture.queue_1_0'), '42501', 'whic
 SELECT is(as_role(:'app', 'SELECT roneo_capture.guard(1)'), '42501', 'nor touch');
 SELECT is(as_role(:'app', 'TRUNCATE app.t'), 'done', 'TRUNCATE');
 SELECT is(did('app.t'), 'ok +0 ~0 -53 =0', 'too');
+
+-- What is installed: only the triggers' functions fix no path, for that would cost too much; they qualify all names.
+SELECT is(source_value($$ SELECT string_agg(p.proname, ' ') FROM pg_proc AS p WHERE pronamespace = 'roneo_capture'::regnamespace AND prorettype <> 'trigger'::regtype
+    AND proname <> 'version' AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig) IS NOT TRUE $$), NULL, 'each function fixes its path');
+SELECT is(source_value($$ SELECT string_agg(p.proname, ' ') FROM pg_proc AS p WHERE pronamespace = 'roneo_capture'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL $$), NULL, 'and says what it does');
+SELECT is(source_value($$ SELECT string_agg(p.proname, ' ') FROM pg_proc AS p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS x WHERE pronamespace = 'roneo_capture'::regnamespace AND x.grantee = 0 $$), NULL, 'none is open to all');
+SELECT is(source_value($$ SELECT string_agg(p.proname, ' ') FROM pg_proc AS p WHERE pronamespace = 'roneo_capture'::regnamespace AND cardinality(string_to_array(btrim(prosrc, E'\n'), E'\n')) > 60 $$), NULL, 'no body outgrows a screen');
+SELECT is(source_value($$ SELECT rolcanlogin::text || rolsuper FROM pg_roles WHERE rolname = 'roneo_capture' $$), 'falsefalse', 'the role that owns it cannot log in');
+SELECT is(source_value($$ SELECT string_agg(DISTINCT pg_get_userbyid(proowner), ' ') FROM pg_proc WHERE pronamespace = 'roneo_capture'::regnamespace $$), 'roneo_capture', 'and owns all of it');
 
 -- Objects that stand in the way.
 SELECT is(as_role(:'app', $$ CREATE TEMP TABLE newt (id int, v text); CREATE TEMP TABLE oldt (id int); CREATE TEMP TABLE rest (id int, k1 int, part int);
