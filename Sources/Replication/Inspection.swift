@@ -57,8 +57,8 @@ public struct Inspection: Sendable {
                     try round.begin()
                     try round.probe()
                     return ReplicaPlan(
-                        dest: round.dest, source: round.sourceName, method: round.asked?.method ?? "",
-                        steps: try round.plan())
+                        dest: round.dest, source: round.sourceName,
+                        method: round.asked?.method ?? "", steps: try round.plan())
                 } catch {
                     throw Failure(any: error, during: "planning the refresh of \(round.dest)")
                 }
