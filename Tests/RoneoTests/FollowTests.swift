@@ -40,7 +40,7 @@ import Testing
 
     @Test func aRangeIsPulledAgain() throws {
         let stage = try Stage()
-        try stage.follow("updater", rows: 100, "batch_limit => 7")
+        try stage.follow("updater", rows: 100, "batch_limit => 7, look_back => '0'")
         #expect(try stage.run("refresh", "log").status == 0)
         // As if nothing else had been open on the servers that these tests share.
         try stage.dest.execute(

@@ -1,3 +1,4 @@
+-- Alone in the cluster: others' transactions would be in the positions.
 -- Consumers, rotation, limits, pauses: what keeps a queue small and loses nothing.
 \ir ../support/capture.sql
 SELECT plan(81);
