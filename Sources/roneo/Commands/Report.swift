@@ -30,7 +30,7 @@ struct Report: AsyncParsableCommand {
             destination: target.destination, cancel: try Interruption.cancelToken())
         let days = days
         let chronicle = try await reported {
-            try await inspection.chronicle(days: days, buckets: 84)
+            try await inspection.chronicle(days: days, buckets: Self.buckets(days))
         }
         let page = ReportPage(chronicle).html
         guard html != "-" else { return Terminal.output.write(page) }
@@ -38,5 +38,11 @@ struct Report: AsyncParsableCommand {
             Terminal.error.line(Terminal.error.styled("roneo: \(problem.printable)", .red))
             throw ExitCode(ExitStatus.replicaFailed.code)
         }
+    }
+
+    /// So many stretches of time as a plot can show, of a round number of minutes or hours.
+    static func buckets(_ days: Int) -> Int {
+        let aDay = [96, 48, 24, 12, 6, 4, 3, 2, 1].first { $0 * days <= 96 }
+        return aDay.map { $0 * days } ?? 90
     }
 }

@@ -16,6 +16,11 @@ enum HTML {
         return safe
     }
 
+    /// Escaped text behind the # of a link, where spaces and percent signs mean something else.
+    static func fragment(_ text: String) -> String {
+        text.map { $0 == "%" ? "%25" : $0 == " " ? "%20" : String($0) }.joined()
+    }
+
     /// An element around other elements.
     static func element(_ name: String, _ attributes: String = "", _ content: String...) -> String {
         let space = attributes.isEmpty ? "" : " "

@@ -12,13 +12,23 @@ struct Plot {
 
     private static let height = 28.0
 
-    /// A cell for each stretch with runs, with words for who points at it.
-    func strip(_ cells: [(column: Int, mark: Mark, words: String)]) -> String {
-        let rects = cells.map { cell in
-            "<rect class=\"\(cell.mark.rawValue)\" x=\"\(cell.column)\" width=\".82\" "
-                + "height=\"28\"><title>\(HTML.escaped(cell.words))</title></rect>"
+    /// A column for each stretch with runs, of shares that add up to 1, with words for who points
+    /// at it.
+    func strip(
+        _ cells: [(column: Int, shares: [(mark: Mark, share: Double)], words: String)]
+    ) -> String {
+        let groups = cells.map { cell in
+            var bottom = Self.height
+            let rects = cell.shares.map { mark, share in
+                let height = share * Self.height
+                bottom -= height
+                return
+                    "<rect class=\"\(mark.rawValue)\" x=\"\(cell.column)\" y=\"\(Self.number(bottom))\" "
+                    + "width=\".82\" height=\"\(Self.number(height))\"/>"
+            }
+            return "<g><title>\(HTML.escaped(cell.words))</title>\(rects.joined())</g>"
         }
-        return svg(rects.joined())
+        return svg(groups.joined())
     }
 
     /// A bar for each value, as high as it is of the greatest; those above a limit stand out.

@@ -49,11 +49,20 @@ struct ReportHistory {
         stretches.sorted { $0.key < $1.key }.map { ($0.key, value($0.value)) }
     }
 
-    func cells(_ marks: [String]) -> [(column: Int, mark: Plot.Mark, words: String)] {
+    /// What a strip shows: failures at the bottom, and never too small to be seen.
+    func cells(
+        _ marks: [String]
+    ) -> [(column: Int, shares: [(mark: Plot.Mark, share: Double)], words: String)] {
         stretches.sorted { $0.key < $1.key }.map { column, stretch in
-            let mark: Plot.Mark =
-                stretch.failed > 0
-                ? .bad : stretch.deferred > 0 ? .waited : stretch.copied > 0 ? .good : .idle
+            let idle = stretch.runs - stretch.failed - stretch.deferred - stretch.copied
+            let counts: [(Plot.Mark, Int64)] = [
+                (.bad, stretch.failed), (.waited, stretch.deferred), (.good, stretch.copied),
+                (.idle, max(0, idle)),
+            ]
+            let seen = counts.filter { $0.1 > 0 }.map { mark, count in
+                (mark, max(mark == .bad ? 0.2 : 0.1, Double(count) / Double(stretch.runs)))
+            }
+            let sum = seen.reduce(0) { $0 + $1.1 }
             let end = column + 1 < marks.count ? marks[column + 1] : ""
             var words = ["\(marks[column]) to \(end): \(Self.count(stretch.runs, "run"))"]
             if stretch.failed > 0 { words.append("\(Quantity.count(stretch.failed)) failed") }
@@ -61,7 +70,9 @@ struct ReportHistory {
             if stretch.copied > 0 {
                 words.append("\(Quantity.rows(stretch.rows)), \(Quantity.bytes(stretch.bytes))")
             }
-            return (column, mark, words.joined(separator: ", "))
+            return (
+                column, seen.map { (mark: $0.0, share: $0.1 / sum) }, words.joined(separator: ", ")
+            )
         }
     }
 

@@ -43,7 +43,8 @@ struct ReportPage {
                     HTML.element("title", "", HTML.escaped(title)),
                     HTML.element("style", "", ReportStyle.css)),
                 HTML.element(
-                    "body", "", head, HTML.element("main", "", tiles, timeline, attention, replicas, failures), foot))
+                    "body", "", head,
+                    HTML.element("main", "", tiles, timeline, attention, replicas, failures), foot))
             + "\n"
     }
 
@@ -55,7 +56,8 @@ struct ReportPage {
         return HTML.element(
             "header", "class=\"\(level.rawValue)\"",
             HTML.element(
-                "div", "class=\"title\"", "<b>roneo</b>", HTML.text("span", "name", chronicle.database)),
+                "div", "class=\"title\"", "<b>roneo</b>",
+                HTML.text("span", "name", chronicle.database)),
             HTML.text("h1", "verdict", verdict),
             HTML.text("p", "quiet", "\(days), up to \(chronicle.madeAt)"))
     }
@@ -65,8 +67,11 @@ struct ReportPage {
         if chronicle.health.isStandby { return "A standby: its primary refreshes" }
         if lines.isEmpty { return "There is no replica" }
         if bad == 0 {
-            guard chronicle.health.problems.isEmpty else { return chronicle.health.problems[0].message }
-            return lines.count == 1 ? "The replica is fresh" : "All \(lines.count) replicas are fresh"
+            guard chronicle.health.problems.isEmpty else {
+                return chronicle.health.problems[0].message
+            }
+            return lines.count == 1
+                ? "The replica is fresh" : "All \(lines.count) replicas are fresh"
         }
         return "\(bad) of \(lines.count) replicas \(bad == 1 ? "needs" : "need") attention"
     }
@@ -78,7 +83,9 @@ struct ReportPage {
                 "div", "class=\"tile \(style)\"", HTML.text("b", "value", value),
                 HTML.text("span", "quiet", name))
         }
-        let levels: [(AlertLevel, String)] = [(.critical, "critical"), (.warning, "warning"), (.ok, "well")]
+        let levels: [(AlertLevel, String)] = [
+            (.critical, "critical"), (.warning, "warning"), (.ok, "well"),
+        ]
         return HTML.element(
             "section", "class=\"tiles\"",
             levels.map { level, name in
@@ -96,13 +103,22 @@ struct ReportPage {
         let quarters = (0...4).map { chronicle.marks[$0 * chronicle.buckets / 4] }
         return HTML.element(
             "section", "class=\"card all\"",
-            cell("runs of all replicas", nil, plot.strip(everything.cells(chronicle.marks))),
             cell(
-                "rows", maximum(everything.values { Double($0.rows) }) { Quantity.count(Int64($0)) },
+                "runs of all replicas, by \(stretch)", nil,
+                plot.strip(everything.cells(chronicle.marks))),
+            cell(
+                "rows",
+                maximum(everything.values { Double($0.rows) }) { Quantity.count(Int64($0)) },
                 plot.bars(everything.values { Double($0.rows) }), "tall"),
             HTML.element(
                 "div", "class=\"axis quiet\"",
                 quarters.map { HTML.element("span", "", HTML.escaped($0)) }.joined()))
+    }
+
+    /// How long one column of a plot is.
+    private var stretch: String {
+        let seconds = Int64(chronicle.days) * 86_400 / Int64(chronicle.buckets)
+        return seconds < 7_200 ? "\(seconds / 60) min" : "\(seconds / 3_600) h"
     }
 
     private var attention: String {
@@ -113,9 +129,10 @@ struct ReportPage {
                 "li", "class=\"\(finding.level.rawValue)\"",
                 HTML.text("span", "badge \(finding.level.rawValue)", finding.level.rawValue),
                 HTML.element(
-                    "div", "", HTML.text("b", "what", finding.object),
+                    "div", "", what(finding.object),
                     HTML.text("span", "quiet", " \(finding.check)"),
-                    HTML.text("p", "message", finding.message), HTML.text("p", "advice", finding.advice)))
+                    HTML.text("p", "message", finding.message),
+                    HTML.text("p", "advice", finding.advice)))
         }
         let rest = problems.count - items.count
         return HTML.element(
@@ -138,7 +155,8 @@ struct ReportPage {
         let history = line.history
         let waited = history.values(\.waited).filter { _ in line.promised != nil }
         return HTML.element(
-            "article", "class=\"card replica \(line.level.rawValue)\"",
+            "article",
+            "class=\"card replica \(line.level.rawValue)\" id=\"\(HTML.escaped(line.dest))\"",
             HTML.element(
                 "div", "class=\"who\"",
                 HTML.element("h3", "", HTML.escaped(line.dest)),
@@ -148,7 +166,9 @@ struct ReportPage {
                 line.failures > 0
                     ? HTML.text("span", "badge CRITICAL", "\(line.failures) failed in a row") : ""),
             gauge(line),
-            cell("runs", Quantity.count(history.total.runs), plot.strip(history.cells(chronicle.marks))),
+            cell(
+                "runs", Quantity.count(history.total.runs),
+                plot.strip(history.cells(chronicle.marks))),
             cell(
                 "delay", maximum(waited) { Quantity.age($0) },
                 plot.bars(waited, limit: line.promised)),
@@ -158,24 +178,27 @@ struct ReportPage {
             cell(
                 "duration", maximum(history.values(\.seconds)) { Quantity.seconds(.seconds($0)) },
                 plot.bars(history.values(\.seconds))),
-            line.level == .ok ? "" : HTML.text("p", "message", line.message))
+            line.isExplained ? "" : HTML.text("p", "message", line.message))
     }
 
     /// How old the copy is, against what was promised and what is borne.
     private func gauge(_ line: ReplicaLine) -> String {
-        let age = line.age.map { Quantity.age($0) } ?? "never refreshed"
+        let age = line.age.map { $0 < 1 ? "0 s" : Quantity.age($0) } ?? "not"
         guard let promised = line.promised, promised > 0 else {
             return HTML.element(
                 "div", "class=\"age\"", HTML.text("b", "value", age),
-                HTML.text("span", "quiet", "no age promised"))
+                HTML.text("span", "quiet", line.age == nil ? "refreshed yet" : "old, none promised")
+            )
         }
         let warning = promised * (1 + (chronicle.health.lateWarning ?? 1))
         let critical = promised * (1 + (chronicle.health.lateCritical ?? 3))
         func percent(_ seconds: Double) -> Int { Int(min(100, seconds / (critical * 1.1) * 100)) }
-        let fill = line.age.map { percent($0) } ?? 0
+        let fill = line.age.map { max(2, percent($0)) } ?? 0
         return HTML.element(
             "div", "class=\"age\"", HTML.text("b", "value", age),
-            HTML.text("span", "quiet", "old, of \(Quantity.age(promised))"),
+            HTML.text(
+                "span", "quiet",
+                "\(line.age == nil ? "refreshed yet" : "old"), \(Quantity.age(promised)) promised"),
             HTML.element(
                 "div", "class=\"gauge\" title=\"\(HTML.escaped(line.succeeded))\"",
                 "<i class=\"\(line.level.rawValue)\" style=\"width:\(fill)%\"></i>",
@@ -194,11 +217,14 @@ struct ReportPage {
                 : "\(Quantity.count(times)) times, \(found[row, "first_seen"] ?? "") to \(found[row, "last_seen"] ?? "")"
             return HTML.element(
                 "li", "class=\"CRITICAL\"",
-                HTML.text("span", "badge CRITICAL", found[row, "sqlstate"] ?? found[row, "outcome"]),
+                HTML.text(
+                    "span", "badge CRITICAL", found[row, "sqlstate"] ?? found[row, "outcome"]),
                 HTML.element(
-                    "div", "", HTML.text("b", "what", found[row, "dest"]),
-                    HTML.text("span", "quiet", " \(when)"), HTML.text("p", "message", found[row, "message"]),
-                    HTML.text("p", "quiet", found[row, "detail"]), HTML.text("p", "advice", found[row, "hint"])))
+                    "div", "", what(found[row, "dest"] ?? ""),
+                    HTML.text("span", "quiet", " \(when)"),
+                    HTML.text("p", "message", found[row, "message"]),
+                    HTML.text("p", "quiet", found[row, "detail"]),
+                    HTML.text("p", "advice", found[row, "hint"])))
         }
         return HTML.element(
             "section", "", "<h2>Failures</h2>",
@@ -214,7 +240,18 @@ struct ReportPage {
 
     // MARK: - Pieces
 
-    private func cell(_ name: String, _ value: String?, _ plot: String, _ style: String = "") -> String {
+    /// A name, which leads to the replica that it is of.
+    private func what(_ name: String) -> String {
+        let name = HTML.escaped(name)
+        guard lines.contains(where: { HTML.escaped($0.dest) == name }) else {
+            return HTML.element("b", "", name)
+        }
+        return HTML.element("a", "href=\"#\(HTML.fragment(name))\"", HTML.element("b", "", name))
+    }
+
+    private func cell(
+        _ name: String, _ value: String?, _ plot: String, _ style: String = ""
+    ) -> String {
         HTML.element(
             "div", "class=\"plot \(style)\"",
             HTML.element(
@@ -238,6 +275,8 @@ private struct ReplicaLine: Comparable {
     let state: String
     let message: String?
     let level: AlertLevel
+    /// Whether findings say what its level is about.
+    let isExplained: Bool
     let failures: Int
     let age: Double?
     let promised: Double?
@@ -259,6 +298,7 @@ private struct ReplicaLine: Comparable {
         late = (real("lag_seconds") ?? 0) / (real("promised_seconds") ?? .infinity)
         let alert = records[row, "alert"].flatMap { AlertLevel(rawValue: $0) } ?? .unknown
         let found = findings[records[row, "dest"] ?? ""] ?? .ok
+        isExplained = found != .ok || alert == .ok
         level = found.rank < alert.rank ? found : alert
         self.history = history
     }

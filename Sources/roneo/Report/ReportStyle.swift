@@ -20,15 +20,15 @@ enum ReportStyle {
         h3{font-size:1rem;font-weight:600;overflow-wrap:anywhere}
         .quiet{color:var(--quiet);font-size:.86rem}
         .card{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem}
-        .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(7.5rem,1fr));gap:.6rem;margin-bottom:.6rem}
+        .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.4rem,1fr));gap:.6rem;margin-bottom:.6rem}
         .tile{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.6rem .9rem}
-        .tile b{display:block;font-size:1.4rem;line-height:1.2;font-weight:600}
+        .tile b{display:block;white-space:nowrap;font-size:1.35rem;line-height:1.2;font-weight:600}
         .tile.CRITICAL b{color:var(--bad)}.tile.WARNING b{color:var(--warn)}.tile.OK b{color:var(--good)}
         .tile.none b{color:var(--none)}
         .plot p{display:flex;justify-content:space-between;gap:.5rem;white-space:nowrap;margin-bottom:.15rem}
         .plot p .value{overflow:hidden;text-overflow:ellipsis}
         .plot svg{display:block;width:100%;height:2rem;border-bottom:1px solid var(--line)}
-        .all .plot+.plot{margin-top:.5rem}.tall svg{height:3.6rem}.all .plot:first-child svg{height:1.1rem}
+        .all .plot+.plot{margin-top:.5rem}.tall svg{height:3.6rem}.all .plot:first-child svg{height:1.6rem}
         svg .good,.legend .good{fill:var(--good);background:var(--good)}
         svg .idle,.legend .idle{fill:var(--idle);background:var(--idle)}
         svg .waited,.legend .waited{fill:var(--warn);background:var(--warn)}
@@ -43,6 +43,8 @@ enum ReportStyle {
         border-radius:.5rem;padding:.6rem .9rem;display:grid;grid-template-columns:6.2rem 1fr;gap:.8rem;align-items:start}
         .findings li.CRITICAL{border-left-color:var(--bad)}.findings li.WARNING{border-left-color:var(--warn)}
         .findings b{font-weight:600;overflow-wrap:anywhere}.message,.findings p{overflow-wrap:anywhere}
+        a{color:inherit;text-decoration-color:var(--none);text-underline-offset:.18em}
+        .replica:target{outline:2px solid var(--bar)}
         .advice{color:var(--quiet);font-size:.88rem}.advice::before{content:"→ "}
         .badge{display:inline-block;font-size:.74rem;font-weight:600;padding:.1rem .5rem;border-radius:1rem;\
         text-align:center;background:var(--line);color:var(--quiet);white-space:nowrap}
@@ -52,19 +54,21 @@ enum ReportStyle {
         align-items:center;margin-bottom:.5rem;border-left:.3rem solid var(--line)}
         .replica.CRITICAL{border-left-color:var(--bad)}.replica.WARNING{border-left-color:var(--warn)}
         .replica.OK{border-left-color:var(--good)}
-        .replica>.message{grid-column:1/-1;font-size:.9rem;color:var(--bad)}.replica.WARNING>.message{color:var(--warn)}
+        .replica>.message{grid-column:1/-1;font-size:.9rem}
         .who .badge{margin:.2rem .3rem 0 0}
-        .age .value{font-size:1.1rem;font-weight:600;margin-right:.35rem}
+        .age .value{display:block;font-size:1.1rem;line-height:1.25;font-weight:600}
         .gauge{position:relative;height:.55rem;border-radius:.3rem;background:var(--line);margin-top:.35rem;overflow:hidden}
         .gauge i{position:absolute;inset:0 auto 0 0;background:var(--good)}
         .gauge i.WARNING{background:var(--warn)}.gauge i.CRITICAL{background:var(--bad)}
         .gauge b{position:absolute;top:0;bottom:0;width:2px;background:var(--card)}
         footer{padding-top:1.6rem;padding-bottom:2rem}
-        @media (max-width:62rem){.replica{grid-template-columns:1fr 1fr}}
+        @media (max-width:76rem){.replica{grid-template-columns:repeat(4,minmax(0,1fr))}\
+        .replica>.who,.replica>.age{grid-column:span 2}}
         @media (max-width:34rem){header,main,footer{padding-left:.8rem;padding-right:.8rem}h1{font-size:1.4rem}\
         .tiles{grid-template-columns:repeat(3,1fr)}.tile{padding:.5rem .6rem}.tile b{font-size:1.15rem}\
         .findings li{grid-template-columns:1fr;gap:.3rem}.findings .badge{justify-self:start}\
-        .axis span:nth-child(even){display:none}.replica>.who,.replica>.age{grid-column:1/-1}}
+        .axis span:nth-child(even){display:none}.replica{grid-template-columns:1fr 1fr}\
+        .replica>.who,.replica>.age{grid-column:1/-1}}
         @media print{body{background:#fff}.card,.findings li{break-inside:avoid}}
         """
 }

@@ -40,7 +40,8 @@ enum PluginText {
         }
         guard !worst.object.isEmpty else { return worst.message }
         let count = problems.count == 1 ? "1 finding" : "\(problems.count) findings"
-        let replicas = report.replicas.count == 1 ? "1 replica" : "\(report.replicas.count) replicas"
+        let replicas =
+            report.replicas.count == 1 ? "1 replica" : "\(report.replicas.count) replicas"
         return report.replicas.isEmpty
             ? words(worst) : "\(count) in \(replicas): \(words(worst))"
     }

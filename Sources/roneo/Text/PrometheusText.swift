@@ -10,7 +10,8 @@ struct PrometheusText {
     ///   - end: of a run; nil where there was none.
     static func text(_ reading: MetricsReading?, after end: RunEnd? = nil) -> String {
         var text = PrometheusText()
-        text.add("up", "Whether the destination could be asked.", [([], reading == nil ? "0" : "1")])
+        text.add(
+            "up", "Whether the destination could be asked.", [([], reading == nil ? "0" : "1")])
         if let reading { text.add(reading) }
         if let end { text.add(end) }
         return text.lines.map { $0 + "\n" }.joined()
