@@ -157,21 +157,28 @@ import Testing
         #expect(ended.output.contains("--missing-tables"))
     }
 
-    @Test func columnsAndTablesOfSourcesAreAskedForWithoutDblink() throws {
+    @Test func columnsAndTablesOfSourcesAreAskedForOverTheWayThatIsGiven() throws {
         let stage = try Stage()
         try stage.makeReplica("t", method: "plain", every: "1 hour")
         try stage.makeReplica("other", method: "plain", every: "1 hour")
         #expect(try stage.run("run").status == 0)
-        try stage.dest.execute("DROP EXTENSION dblink")
-        #expect(try stage.run("check", "--columns", "--missing-tables").status == 0)
+        // Over dblink nobody gets there any more.
+        try stage.dest.execute("ALTER SERVER roneo_src OPTIONS (SET host '/nowhere')")
+        #expect(try stage.run("check", "--columns", "--missing-tables").status == 3)
+        func check(_ arguments: String...) throws -> RoneoProcess.Ended {
+            try stage.start(
+                ["check", "--source-conninfo", "src=\(stage.pair.source)"] + arguments
+            ).wait()
+        }
+        #expect(try check("--columns", "--missing-tables").status == 0)
         try stage.source.execute("ALTER TABLE t ADD w int; CREATE TABLE alone (id int)")
-        #expect(try stage.run("check").status == 0)
-        let columns = try stage.run("check", "--columns")
+        #expect(try check().status == 0)
+        let columns = try check("--columns")
         #expect(columns.status == 1, "\(columns)")
         #expect(columns.output.contains("ALTER TABLE public.t ADD COLUMN w integer;"), "\(columns)")
-        #expect(try stage.run("check", "--columns", "other").status == 0)
-        #expect(try stage.run("check", "--columns", "t").status == 1)
-        let tables = try stage.run("check", "--missing-tables")
+        #expect(try check("--columns", "other").status == 0)
+        #expect(try check("--columns", "t").status == 1)
+        let tables = try check("--missing-tables")
         #expect(tables.status == 1, "\(tables)")
         #expect(tables.output.contains("WARNING: missing table of public.alone"), "\(tables)")
     }
