@@ -1,6 +1,6 @@
 -- Whether all is well: roneo.check, its levels and settings, and what it tells pg_jobmon.
 SET client_min_messages = warning;
-SELECT plan(58);
+SELECT plan(64);
 
 SELECT on_source('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)') \g /dev/null
 SELECT is((check_name, level)::text, '(replicas,UNKNOWN)', 'without a replica nothing is known') FROM roneo.check();
@@ -153,5 +153,20 @@ SELECT on_source('ALTER TABLE u RENAME TO t') \g /dev/null
 SET client_min_messages = error;
 SELECT is((roneo.refresh('p')).outcome, 'ok', 'where it does not work, refreshes do');
 SELECT is(last_outcome, 'ok', 'and are committed') FROM roneo.replica WHERE dest_name = 'p';
+
+-- Who may look, and change nothing. Roles belong to the cluster: the name carries the database's.
+SELECT format('CREATE ROLE %I', concat('watcher ', current_database())) \gexec
+SELECT set_config('test.watcher', concat('watcher ', current_database()), false) \g /dev/null
+SELECT roneo.watch_grants(current_setting('test.watcher')) \gexec
+SELECT is_empty($$ SELECT roneo.watch_grants(current_setting('test.watcher')) $$, 'the grants for who watches are all that is lacking');
+SELECT source_value(roneo.columns_probe('src')) AS columns, source_value(roneo.tables_probe('src')) AS tables \gset
+SELECT format('SET ROLE %I', current_setting('test.watcher')) \gexec
+SELECT isnt_empty('SELECT * FROM roneo.check()', 'then it can check');
+SELECT isnt_empty('SELECT * FROM roneo.status, roneo.replica_metrics(), roneo.run_buckets(now() - interval ''1 day'', now(), 3)', 'measure, and look');
+SELECT lives_ok(format('SELECT * FROM roneo.judge_columns(''src'', %L), roneo.judge_tables(''src'', %L)', :'columns', :'tables'), 'and judge what a source answered');
+SELECT throws_ok($$ SELECT roneo.refresh('p') $$, '42501', NULL, 'it cannot refresh');
+SELECT throws_ok('UPDATE roneo.replica SET enabled = false', '42501', NULL, 'or write');
+RESET ROLE;
+SELECT format('DROP OWNED BY %1$I; DROP ROLE %1$I', current_setting('test.watcher')) \gexec
 
 SELECT * FROM finish();

@@ -5,7 +5,7 @@ WITH public_function (proname, caller) AS (
                'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull', 'accept_source', 'drop_replica',
                'refresh', 'refresh_now', 'refresh_due', 'plan', 'due',
                'preflight_local', 'grant_refresh', 'revoke_refresh', 'version',
-               'check', 'check_columns', 'check_missing_tables']), 'people'
+               'check', 'check_columns', 'check_missing_tables', 'watch_grants']), 'people'
     UNION ALL
     SELECT unnest(ARRAY['begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
                'record_failure', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'source_conninfo', 'preflight_probe', 'preflight',
