@@ -1,6 +1,6 @@
 -- Whether all is well: roneo.check, its levels and settings, and what it tells pg_jobmon.
 SET client_min_messages = warning;
-SELECT plan(64);
+SELECT plan(65);
 
 SELECT on_source('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)') \g /dev/null
 SELECT is((check_name, level)::text, '(replicas,UNKNOWN)', 'without a replica nothing is known') FROM roneo.check();
@@ -125,6 +125,15 @@ SELECT is(found(), NULL, 'nothing of all this was left');
 SELECT is((state, alert, failures, refreshes, rows, runs)::text, '(ok,OK,0,1,2,"{""ok"": 1}")', 'there are numbers about each replica') FROM roneo.replica_metrics() WHERE dest = 'public.p';
 SELECT is(array_agg((bucket, runs, copied, failed, rows)::text), '{"(4,1,1,0,2)"}', 'and of the history, in stretches of time')
 FROM roneo.run_buckets(now() - interval '9 hours', now() + interval '1 hour', 5) WHERE replica_id = (SELECT id FROM big);
+BEGIN;
+UPDATE roneo.replica SET created_at = now() - interval '10 days' WHERE dest_name = 'p';
+DELETE FROM roneo.run;
+INSERT INTO roneo.run (replica_id, dest, method, hand, outcome, started_at, ended_at)
+SELECT id, 'public.p', 'plain', 'runner', o, now() - make_interval(mins => ago), now() - make_interval(mins => ago - 3)
+FROM big, (VALUES ('ok', 595), ('ok', 299), ('failed', 200), ('deferred', 140), ('ok', 100)) AS v (o, ago);
+SELECT results_eq('SELECT waited / 60 FROM roneo.run_buckets(now() - interval ''10 hours'', now(), 10)',
+    'VALUES (8.0::float8), (4.0), (NULL), (NULL), (143.0)', 'delays are what they were at the least, from the last success where refreshes failed since');
+ROLLBACK;
 INSERT INTO roneo.run (replica_id, dest, method, hand, outcome, ended_at, sqlstate, message)
 SELECT id, 'public.p', 'plain', 'sql', 'failed', clock_timestamp(), '53100', 'no room' FROM big, generate_series(1, 3);
 SELECT is((times, sqlstate, message)::text, '(3,53100,"no room")', 'failures that say the same are told once') FROM roneo.run_failures(now() - interval '1 hour', now() + interval '1 hour');

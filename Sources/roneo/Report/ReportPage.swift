@@ -183,11 +183,11 @@ struct ReportPage {
 
     /// How old the copy is, against what was promised and what is borne.
     private func gauge(_ line: ReplicaLine) -> String {
-        let age = line.age.map { $0 < 1 ? "0 s" : Quantity.age($0) } ?? "not"
+        let age = line.age.map { $0 < 1 ? "0 s" : Quantity.age($0) } ?? "new"
         guard let promised = line.promised, promised > 0 else {
             return HTML.element(
                 "div", "class=\"age\"", HTML.text("b", "value", age),
-                HTML.text("span", "quiet", line.age == nil ? "refreshed yet" : "old, none promised")
+                HTML.text("span", "quiet", line.age == nil ? "never refreshed" : "old, none promised")
             )
         }
         let warning = promised * (1 + (chronicle.health.lateWarning ?? 1))
@@ -198,7 +198,7 @@ struct ReportPage {
             "div", "class=\"age\"", HTML.text("b", "value", age),
             HTML.text(
                 "span", "quiet",
-                "\(line.age == nil ? "refreshed yet" : "old"), \(Quantity.age(promised)) promised"),
+                "\(line.age == nil ? "never refreshed" : "old"), \(Quantity.age(promised)) promised"),
             HTML.element(
                 "div", "class=\"gauge\" title=\"\(HTML.escaped(line.succeeded))\"",
                 "<i class=\"\(line.level.rawValue)\" style=\"width:\(fill)%\"></i>",

@@ -27,11 +27,21 @@ END;
 COMMENT ON FUNCTION roneo.replica_metrics() IS
     'Numbers about each replica, times in seconds since 1970: rows, bytes and seconds of the last run that copied, and the outcomes of the runs of a day.';
 
+-- A replica that nothing is new for is noted as fresh without a run. So only after a run that did not
+-- succeed the one before that counts; else the delay is what it must have been at the least.
 CREATE OR REPLACE FUNCTION roneo.run_buckets(since timestamptz, until timestamptz, buckets integer)
 RETURNS TABLE (replica_id integer, bucket integer, runs bigint, copied bigint, failed bigint, deferred bigint,
                rows bigint, bytes bigint, seconds float8, waited float8)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
+    WITH history AS (
+        SELECT u.*, lag(u.outcome) OVER before AS former_outcome,
+               max(u.started_at) FILTER (WHERE u.outcome IN ('ok', 'unchanged'))
+                   OVER (before ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS former_success
+        FROM roneo.run AS u
+        WHERE u.started_at >= since AND u.started_at <= until
+        WINDOW before AS (PARTITION BY u.replica_id ORDER BY u.started_at, u.run_id)
+    )
     SELECT u.replica_id,
            least(floor(extract(epoch FROM u.started_at - since) * buckets / extract(epoch FROM until - since)), buckets - 1)::integer AS slot,
            count(*), count(*) FILTER (WHERE u.outcome = 'ok'),
@@ -39,16 +49,19 @@ BEGIN ATOMIC
            count(*) FILTER (WHERE u.outcome = 'deferred'),
            sum(u.rows_received)::bigint, sum(u.bytes)::bigint,
            max(u.seconds) FILTER (WHERE u.outcome = 'ok'),
-           max(extract(epoch FROM u.ended_at - roneo.next_on_grid(r.created_at, r.refresh_every, u.started_at) + r.refresh_every))
-               FILTER (WHERE u.outcome = 'ok')
-    FROM roneo.run AS u
+           max(extract(epoch FROM u.ended_at - d.due_at)) FILTER (WHERE u.outcome = 'ok')
+    FROM history AS u
     JOIN roneo.replica AS r ON r.replica_id = u.replica_id
-    WHERE u.started_at >= since AND u.started_at <= until
+    CROSS JOIN LATERAL (
+        SELECT least(roneo.next_on_grid(r.created_at, r.refresh_every, u.started_at) - r.refresh_every,
+                     CASE WHEN u.former_outcome NOT IN ('ok', 'unchanged')
+                          THEN roneo.next_on_grid(r.created_at, r.refresh_every, u.former_success) END)
+    ) AS d (due_at)
     GROUP BY u.replica_id, slot
     ORDER BY u.replica_id, slot;
 END;
 COMMENT ON FUNCTION roneo.run_buckets(timestamptz, timestamptz, integer) IS
-    'The history in so many equal stretches of time, for plots; waited: the longest time from a point of the grid to the end of its refresh.';
+    'The history in so many equal stretches of time, for plots; waited: the longest time from when one was due to its end, at the least.';
 
 CREATE OR REPLACE FUNCTION roneo.run_failures(since timestamptz, until timestamptz)
 RETURNS TABLE (replica_id integer, dest text, times bigint, first_at timestamptz, last_at timestamptz,
