@@ -58,9 +58,11 @@ public struct HealthCheck: Sendable {
         report.lateCritical = levels[0, 1].flatMap { Double($0) }
         let numbers = try connection.execute(
             """
-            SELECT m.dest, m.age, m.promised_age, \
-            CASE WHEN m.state <> 'disabled' THEN m.lag / m.promised_age END AS lateness \
-            FROM roneo.replica_metrics() AS m WHERE m.dest = ANY (\(looked.map(\.object))::text[])
+            SELECT s.dest, extract(epoch FROM clock_timestamp() - s.last_success_at) AS age, \
+            extract(epoch FROM s.promised_age) AS promised_age, \
+            CASE WHEN s.state <> 'disabled' \
+            THEN (extract(epoch FROM s.lag) / extract(epoch FROM s.promised_age))::float8 END AS lateness \
+            FROM roneo.status AS s WHERE s.dest = ANY (\(looked.map(\.object))::text[])
             """)
         report.replicas = (0..<numbers.count).map { row in
             HealthReport.Replica(

@@ -1,8 +1,8 @@
 import Postgres
 
 extension Inspection {
-    /// Numbers about each replica, as `roneo.replica_metrics()` gives them, and a row for each
-    /// outcome of its runs of a day in `runs`; whether the destination is a standby.
+    /// Numbers about each replica, as `roneo.replica_metrics()` gives them, the runs of a day by
+    /// outcome in columns of their own; whether the destination is a standby.
     public func metrics() async throws -> MetricsReading {
         try await onWorker { worker in
             let connection = try worker.destination(for: "metrics")
@@ -12,13 +12,11 @@ extension Inspection {
             return MetricsReading(
                 isStandby: isStandby, extensionVersion: version.value ?? "",
                 replicas: Records(
-                    try connection.execute("SELECT * FROM roneo.replica_metrics()")),
-                runs: Records(
                     try connection.execute(
                         """
-                        SELECT m.dest, m.source_name, m.method, o.key AS outcome, o.value AS runs \
-                        FROM roneo.replica_metrics() AS m, jsonb_each_text(m.runs) AS o \
-                        ORDER BY m.dest, o.key
+                        SELECT m.*, m.runs ->> 'ok' AS runs_ok, m.runs ->> 'unchanged' AS runs_unchanged, \
+                        m.runs ->> 'deferred' AS runs_deferred, m.runs ->> 'failed' AS runs_failed, \
+                        m.runs ->> 'abandoned' AS runs_abandoned FROM roneo.replica_metrics() AS m
                         """)))
         }
     }
@@ -75,13 +73,11 @@ public struct MetricsReading: Sendable {
     public let isStandby: Bool
     public let extensionVersion: String
     public let replicas: Records
-    public let runs: Records
 
-    public init(isStandby: Bool, extensionVersion: String, replicas: Records, runs: Records) {
+    public init(isStandby: Bool, extensionVersion: String, replicas: Records) {
         self.isStandby = isStandby
         self.extensionVersion = extensionVersion
         self.replicas = replicas
-        self.runs = runs
     }
 }
 

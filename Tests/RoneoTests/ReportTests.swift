@@ -111,6 +111,10 @@ import Testing
         )
         let strip = plot.strip([(2, [(.bad, 0.25), (.good, 0.75)], "1 < 2")])
         #expect(strip.contains("<title>1 &lt; 2</title>"))
-        #expect(strip.contains("class=\"bad\" x=\"2\" y=\"21.0\" width=\".82\" height=\"7.0\""))
+        #expect(strip.contains("class=\"bad\" d=\"M2 28.0V21.0h.82V28.0z\""))
+        #expect(strip.contains("class=\"good\" d=\"M2 21.0V0.0h.82V21.0z\""))
+        let terse = Plot(columns: 10, isTerse: true).strip([(2, [(.bad, 1)], "words")])
+        #expect(terse.contains("M2 28.0V0.0h.82V28.0z"))
+        #expect(!terse.contains("words"))
     }
 }

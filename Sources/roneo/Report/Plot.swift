@@ -9,6 +9,9 @@ struct Plot {
 
     /// How many stretches of time there are.
     let columns: Int
+    /// Whether to do without words, where there are so many plots that these would be the most of
+    /// the page.
+    var isTerse = false
 
     private static let height = 28.0
 
@@ -17,18 +20,27 @@ struct Plot {
     func strip(
         _ cells: [(column: Int, shares: [(mark: Mark, share: Double)], words: String)]
     ) -> String {
+        guard !isTerse else { return svg(paths(cells.map { ($0.column, $0.shares) })) }
         let groups = cells.map { cell in
-            var bottom = Self.height
-            let rects = cell.shares.map { mark, share in
-                let height = share * Self.height
-                bottom -= height
-                return
-                    "<rect class=\"\(mark.rawValue)\" x=\"\(cell.column)\" y=\"\(Self.number(bottom))\" "
-                    + "width=\".82\" height=\"\(Self.number(height))\"/>"
-            }
-            return "<g><title>\(HTML.escaped(cell.words))</title>\(rects.joined())</g>"
+            "<g><title>\(HTML.escaped(cell.words))</title>\(paths([(cell.column, cell.shares)]))</g>"
         }
         return svg(groups.joined())
+    }
+
+    /// One path for each mark.
+    private func paths(_ cells: [(column: Int, shares: [(mark: Mark, share: Double)])]) -> String {
+        var paths: [String: String] = [:]
+        for (column, shares) in cells {
+            var bottom = Self.height
+            for (mark, share) in shares {
+                let top = bottom - share * Self.height
+                paths[mark.rawValue, default: ""] +=
+                    "M\(column) \(Self.number(bottom))V\(Self.number(top))h.82V\(Self.number(bottom))z"
+                bottom = top
+            }
+        }
+        return paths.sorted { $0.key < $1.key }
+            .map { "<path class=\"\($0.key)\" d=\"\($0.value)\"/>" }.joined()
     }
 
     /// A bar for each value, as high as it is of the greatest; those above a limit stand out.

@@ -9,7 +9,8 @@ struct ReportPage {
 
     init(_ chronicle: Chronicle) {
         self.chronicle = chronicle
-        plot = Plot(columns: chronicle.buckets)
+        let isTerse = chronicle.replicas.rows.count > 200
+        plot = Plot(columns: chronicle.buckets, isTerse: isTerse)
         var histories: [String: ReportHistory] = [:]
         var everything = ReportHistory()
         for row in chronicle.plots.rows.indices {
@@ -187,7 +188,8 @@ struct ReportPage {
         guard let promised = line.promised, promised > 0 else {
             return HTML.element(
                 "div", "class=\"age\"", HTML.text("b", "value", age),
-                HTML.text("span", "quiet", line.age == nil ? "never refreshed" : "old, none promised")
+                HTML.text(
+                    "span", "quiet", line.age == nil ? "never refreshed" : "old, none promised")
             )
         }
         let warning = promised * (1 + (chronicle.health.lateWarning ?? 1))
@@ -198,7 +200,8 @@ struct ReportPage {
             "div", "class=\"age\"", HTML.text("b", "value", age),
             HTML.text(
                 "span", "quiet",
-                "\(line.age == nil ? "never refreshed" : "old"), \(Quantity.age(promised)) promised"),
+                "\(line.age == nil ? "never refreshed" : "old"), \(Quantity.age(promised)) promised"
+            ),
             HTML.element(
                 "div", "class=\"gauge\" title=\"\(HTML.escaped(line.succeeded))\"",
                 "<i class=\"\(line.level.rawValue)\" style=\"width:\(fill)%\"></i>",

@@ -47,14 +47,19 @@ struct PrometheusText {
             replicas.rows.indices.map { row in
                 (labels(replicas, row) + [("state", replicas[row, "state"] ?? "")], "1")
             })
-        let runs = reading.runs
         add(
             "replica_runs_last_day", "Recorded runs of the last 24 hours, by their outcome.",
-            runs.rows.indices.map { row in
-                let outcome = [("outcome", runs[row, "outcome"] ?? "")]
-                return (labels(runs, row) + outcome, runs[row, "runs"] ?? "0")
+            replicas.rows.indices.flatMap { row in
+                Self.outcomes.map { outcome in
+                    (
+                        labels(replicas, row) + [("outcome", outcome)],
+                        replicas[row, "runs_\(outcome)"] ?? "0"
+                    )
+                }
             })
     }
+
+    private static let outcomes = ["ok", "unchanged", "deferred", "failed", "abandoned"]
 
     private mutating func add(_ end: RunEnd) {
         add(

@@ -131,16 +131,21 @@ LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT DISTINCT ON (g.due_at) g.due_at, u.started_at, u.ended_at
     FROM roneo.replica AS r
-    JOIN roneo.run AS u ON u.replica_id = r.replica_id
+    CROSS JOIN LATERAL (
+        -- Enough to tell what is the rule.
+        SELECT v.started_at, v.ended_at FROM roneo.run AS v
+        WHERE v.replica_id = r.replica_id AND v.outcome = 'ok'
+          AND v.started_at >= greatest(since, r.created_at + r.refresh_every)
+        ORDER BY v.started_at DESC LIMIT 100
+    ) AS u
     CROSS JOIN LATERAL (
         SELECT roneo.next_on_grid(r.created_at, r.refresh_every, u.started_at) - r.refresh_every
     ) AS g (due_at)
     WHERE r.replica_id = id AND r.refresh_every IS NOT NULL
-      AND u.outcome = 'ok' AND u.started_at >= greatest(since, r.created_at + r.refresh_every)
     ORDER BY g.due_at, u.started_at;
 END;
 COMMENT ON FUNCTION roneo.scheduled_runs(integer, timestamptz) IS
-    'Runs that copied something, the first after each point of the grid, with that point: how late they began at the least.';
+    'The latest hundred runs that copied something, the first after each point of the grid, with that point: how late they began at the least.';
 
 CREATE OR REPLACE FUNCTION roneo.judge_promise(s roneo.status, levels jsonb)
 RETURNS TABLE (check_name text, object text, level text, message text, advice text)
