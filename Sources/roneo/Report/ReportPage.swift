@@ -22,7 +22,7 @@ struct ReportPage {
         var worst: [String: AlertLevel] = [:]
         for finding in chronicle.health.findings {
             let known = worst[finding.object] ?? .ok
-            if finding.level.rank < known.rank { worst[finding.object] = finding.level }
+            worst[finding.object] = finding.level.rank < known.rank ? finding.level : known
         }
         lines = chronicle.replicas.rows.indices.map { row in
             ReplicaLine(
@@ -300,9 +300,10 @@ private struct ReplicaLine: Comparable {
         succeeded = records[row, "succeeded"].map { "last success \($0)" } ?? "never refreshed"
         late = (real("lag_seconds") ?? 0) / (real("promised_seconds") ?? .infinity)
         let alert = records[row, "alert"].flatMap { AlertLevel(rawValue: $0) } ?? .unknown
-        let found = findings[records[row, "dest"] ?? ""] ?? .ok
-        isExplained = found != .ok || alert == .ok
-        level = found.rank < alert.rank ? found : alert
+        // What was found is listed above, and was found a moment earlier; a standby finds nothing.
+        let found = findings[records[row, "dest"] ?? ""]
+        isExplained = found != nil || alert == .ok
+        level = found ?? alert
         self.history = history
     }
 
