@@ -27,6 +27,7 @@ struct ReportPage {
         lines = chronicle.replicas.rows.indices.map { row in
             ReplicaLine(
                 chronicle.replicas, row, findings: worst,
+                isStandby: chronicle.health.isStandby,
                 history: histories[chronicle.replicas[row, "replica_id"] ?? ""] ?? .init())
         }.sorted(by: <)
     }
@@ -287,7 +288,10 @@ private struct ReplicaLine: Comparable {
     let succeeded: String
     let history: ReportHistory
 
-    init(_ records: Records, _ row: Int, findings: [String: AlertLevel], history: ReportHistory) {
+    init(
+        _ records: Records, _ row: Int, findings: [String: AlertLevel], isStandby: Bool,
+        history: ReportHistory
+    ) {
         func real(_ column: String) -> Double? { records[row, column].flatMap { Double($0) } }
         dest = records[row, "dest"] ?? ""
         method = records[row, "method"] ?? ""
@@ -303,7 +307,7 @@ private struct ReplicaLine: Comparable {
         // What was found is listed above, and was found a moment earlier; a standby finds nothing.
         let found = findings[records[row, "dest"] ?? ""]
         isExplained = found != nil || alert == .ok
-        level = found ?? alert
+        level = found ?? (isStandby ? .ok : alert)
         self.history = history
     }
 
