@@ -16,7 +16,9 @@ SELECT f.oid, f.proname, f.caller, array_to_string(p.proargnames[:p.pronargs], '
 FROM (
     SELECT o.oid, o.proname,
            CASE WHEN o.proname IN ('begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
-                                   'record_failure', 'preflight_probe', 'preflight', 'watches', 'mark_watched', 'idle_checks', 'mark_idle')
+                                   'record_failure', 'preflight_probe', 'preflight', 'watches', 'mark_watched', 'idle_checks', 'mark_idle',
+                                   'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables',
+                                   'replica_metrics', 'run_buckets', 'run_failures', 'source_opening')
                 THEN 'program' ELSE 'people' END AS caller
     FROM own_function AS o
     WHERE o.proname IN ('create_source', 'drop_source', 'source_conninfo', 'check_source',
@@ -26,7 +28,9 @@ FROM (
         'set_refresh_group', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'drop_replica', 'refresh', 'refresh_now', 'refresh_due', 'due', 'plan',
         'setting', 'version', 'preflight_local', 'missing_grants', 'grant_refresh',
         'revoke_refresh', 'begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
-        'record_failure', 'preflight_probe', 'preflight')
+        'record_failure', 'preflight_probe', 'preflight', 'check', 'check_columns', 'check_missing_tables', 'watch_grants',
+        'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables', 'replica_metrics', 'run_buckets',
+        'run_failures', 'source_opening')
 ) AS f
 JOIN pg_proc AS p USING (oid);
 

@@ -135,7 +135,7 @@ public struct Inspection: Sendable {
     }
 
     /// On a thread of its own, after a look at the extension's version. A standby may be looked at.
-    private func onWorker<T: Sendable>(
+    func onWorker<T: Sendable>(
         _ body: @escaping @Sendable (Worker) throws -> T
     ) async throws -> T {
         let runner = RunnerIdentity.current

@@ -11,7 +11,11 @@ enum Main {
     static func main() {
         Interruption.watch()
         Task.detached {
-            await Roneo.main()
+            if CommandLine.arguments.dropFirst().first == "check" {
+                await Check.main(asPluginOf: Roneo.self)
+            } else {
+                await Roneo.main()
+            }
             exit(0)
         }
         while true { pause() }

@@ -61,6 +61,32 @@ import Testing
         }
     }
 
+    @Test func whoOnlyWatchesMayLookAtEverything() throws {
+        #expect(try stage.run("refresh", "t").status == 0)
+        let refused = try run("check")
+        #expect(refused.status == 3, "\(refused)")
+        #expect(refused.output.contains("permission denied"), "\(refused)")
+        let grants = try stage.dest.execute("SELECT roneo.watch_grants(\(role)::name)")
+        for row in 0..<grants.count {
+            try stage.dest.execute(SQL(verbatim: grants[row, 0] ?? ""))
+        }
+        let looks = [
+            ["status"], ["history"], ["check"], ["check", "t"], ["metrics"],
+            ["report", "--html", "-"],
+            [
+                "check", "--columns", "--missing-tables", "--source-conninfo",
+                "src=\(stage.pair.source)",
+            ],
+        ]
+        for arguments in looks {
+            let ended = try RoneoProcess(arguments + ["-d", conninfo]).wait()
+            #expect(ended.status == 0, "\(arguments): \(ended)")
+            #expect(ended.errors.isEmpty, "\(ended)")
+        }
+        #expect(try run("refresh", "t").status != 0)
+        #expect(try stage.value("SELECT count(*) FROM roneo.run") == "1")
+    }
+
     private func run(_ arguments: String...) throws -> RoneoProcess.Ended {
         try RoneoProcess(arguments + ["-d", conninfo]).wait()
     }

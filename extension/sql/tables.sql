@@ -322,13 +322,16 @@ CREATE TABLE roneo.setting (
     value        text NOT NULL,
     CONSTRAINT setting_pkey PRIMARY KEY (setting_name),
     CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
-        ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'exact_check_s')),
+        ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'exact_check_s',
+         'late_warning_pct', 'late_critical_pct', 'failures_warning', 'failures_critical', 'copy_mb_warning',
+         'copy_s_warning', 'drift_warning_pct', 'held_warning_s', 'jobmon')),
     -- A lock_timeout of nothing would wait for ever, and no attempt would never get its lock.
     CONSTRAINT setting_value_chk CHECK (
-        value ~ CASE WHEN setting_name IN ('history_days', 'exact_check_s') THEN '^[0-9]{1,9}$' ELSE '^0*[1-9][0-9]{0,8}$' END)
+        value ~ CASE WHEN setting_name IN ('lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'failures_warning', 'failures_critical')
+                     THEN '^0*[1-9][0-9]{0,8}$' WHEN setting_name = 'jobmon' THEN '^[01]$' ELSE '^[0-9]{1,9}$' END)
 );
 COMMENT ON TABLE roneo.setting IS
-    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed.';
+    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.setting', '');
 
 CREATE TABLE roneo.grantee (

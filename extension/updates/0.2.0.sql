@@ -52,3 +52,15 @@ COMMENT ON COLUMN roneo.replica.refresh_group IS
 DROP FUNCTION roneo.lock_over_link(text, text);
 DROP FUNCTION roneo.answer_over_link(integer, roneo.probe, jsonb, text);
 DROP FUNCTION roneo.run_steps(jsonb, text, name);
+
+-- When roneo.check gives alarm, and whether pg_jobmon hears of runs.
+ALTER TABLE roneo.setting DROP CONSTRAINT setting_setting_name_chk, DROP CONSTRAINT setting_value_chk;
+ALTER TABLE roneo.setting ADD CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
+    ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'exact_check_s',
+     'late_warning_pct', 'late_critical_pct', 'failures_warning', 'failures_critical', 'copy_mb_warning',
+     'copy_s_warning', 'drift_warning_pct', 'held_warning_s', 'jobmon'));
+ALTER TABLE roneo.setting ADD CONSTRAINT setting_value_chk CHECK (
+    value ~ CASE WHEN setting_name IN ('lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'failures_warning', 'failures_critical')
+                     THEN '^0*[1-9][0-9]{0,8}$' WHEN setting_name = 'jobmon' THEN '^[01]$' ELSE '^[0-9]{1,9}$' END);
+COMMENT ON TABLE roneo.setting IS
+    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs.';

@@ -4,10 +4,13 @@ WITH public_function (proname, caller) AS (
     SELECT unnest(ARRAY['create_source', 'drop_source', 'check_source', 'create_snapshot',
                'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull', 'accept_source', 'drop_replica',
                'refresh', 'refresh_now', 'refresh_due', 'plan', 'due',
-               'preflight_local', 'grant_refresh', 'revoke_refresh', 'version']), 'people'
+               'preflight_local', 'grant_refresh', 'revoke_refresh', 'version',
+               'check', 'check_columns', 'check_missing_tables', 'watch_grants']), 'people'
     UNION ALL
     SELECT unnest(ARRAY['begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
-               'record_failure', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'source_conninfo', 'preflight_probe', 'preflight']), 'the program'
+               'record_failure', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'source_conninfo', 'preflight_probe', 'preflight',
+               'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables', 'replica_metrics', 'run_buckets',
+               'run_failures', 'source_opening']), 'the program'
 ),
 signature AS (
     -- An argument a line, so that a diff shows the one that changed.

@@ -4,7 +4,12 @@ import Replication
 struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Refresh the replicas that are due.",
-        discussion: "This is cron's line. It prints nothing when all is well.")
+        discussion: """
+            This is cron's line. It prints nothing when all is well.
+
+              * * * * *  roneo run -d 'host=warehouse dbname=warehouse' \
+            --metrics-file /var/lib/prometheus/node-exporter/roneo.prom
+            """)
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
     @OptionGroup(title: "Sources") var sources: SourceOptions
@@ -20,6 +25,11 @@ struct Run: AsyncParsableCommand {
     var onlyMethods: [String] = []
     @Option(help: "Begin nothing more after this time, such as 50min.")
     var maxRuntime: TimeSpan?
+    @Option(
+        help: ArgumentHelp(
+            "Write metrics for Prometheus to this file when all is done, whatever came of it: "
+                + "beside it first, then renamed.", valueName: "file"))
+    var metricsFile: String?
 
     func validate() throws {
         try JobCount.check(jobs, perSource)
@@ -35,7 +45,10 @@ struct Run: AsyncParsableCommand {
         run.jobs = jobs
         run.perSource = perSource ?? .max
         run.maxRuntime = maxRuntime?.duration
-        try await output.carryOut(run)
+        guard let metricsFile else { return try await output.carryOut(run) }
+        try await output.carryOut(run) { end in
+            await MetricsFile(path: metricsFile, destination: target.destination).write(end)
+        }
     }
 }
 

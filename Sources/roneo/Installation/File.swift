@@ -38,6 +38,37 @@ enum File {
         return close(file) == 0 && isWritten
     }
 
+    /// Writes beside the file and renames, so that no reader ever sees a part of it.
+    /// - Returns: what went wrong, in the system's words; nil where nothing did.
+    static func replace(_ path: String, with text: String) -> String? {
+        let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        let name = path.split(separator: "/").last.map(String.init) ?? path
+        let beside = (folder + [".\(name).\(getpid())"]).joined(separator: "/")
+        let file = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard file >= 0 else { return problem("\(beside) cannot be written") }
+        var isWritten = fchmod(file, 0o644) == 0
+        var rest = Array(text.utf8)[...]
+        while isWritten, !rest.isEmpty {
+            let count = rest.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
+            isWritten = count > 0
+            rest = rest.dropFirst(max(0, count))
+        }
+        let reason = isWritten ? nil : problem("\(beside) cannot be written")
+        guard close(file) == 0, reason == nil else {
+            unlink(beside)
+            return reason ?? problem("\(beside) cannot be written")
+        }
+        guard rename(beside, path) == 0 else {
+            defer { unlink(beside) }
+            return problem("\(path) cannot be replaced")
+        }
+        return nil
+    }
+
+    private static func problem(_ what: String) -> String {
+        "\(what): \(String(cString: strerror(errno)))"
+    }
+
     static func makeDirectory(_ path: String) {
         var made = ""
         for part in path.split(separator: "/") {

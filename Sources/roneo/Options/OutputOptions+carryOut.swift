@@ -4,7 +4,26 @@ import Replication
 
 extension OutputOptions {
     /// Carries out a run, shows it while it goes on, tells its end, and exits with its status.
-    func carryOut(_ run: RefreshRun) async throws {
+    /// - Parameter ending: what else is to be done at the end, whatever that is; true where it was.
+    func carryOut(
+        _ run: RefreshRun, ending: ((RunEnd) async -> Bool)? = nil
+    ) async throws {
+        let began = ContinuousClock.now
+        do {
+            let report = try await show(run)
+            let status = report.exitStatus.code
+            let end = RunEnd(report: report, exitStatus: status, duration: report.duration)
+            let isDone = await ending?(end) ?? true
+            throw ExitCode(status == 0 && !isDone ? ExitStatus.replicaFailed.code : status)
+        } catch let early as EarlyExit {
+            let duration = ContinuousClock.now - began
+            _ = await ending?(
+                RunEnd(report: nil, exitStatus: early.code.rawValue, duration: duration))
+            throw early.code
+        }
+    }
+
+    private func show(_ run: RefreshRun) async throws -> RunReport {
         var run = run
         let token = try Interruption.cancelToken()
         let log = logs ? LogObserver(logger()) : nil
@@ -19,7 +38,7 @@ extension OutputOptions {
         report.signal = Interruption.signal
         display?.finish()
         tell(report, log, isDrawn: display != nil)
-        throw ExitCode(report.exitStatus.code)
+        return report
     }
 
     private func tell(_ report: RunReport, _ log: LogObserver?, isDrawn: Bool) {
@@ -52,7 +71,20 @@ extension OutputOptions {
             let end = EarlyEnd(error)
             log?.failed(end.failure)
             if logFormat != .json { end.tell() }
-            throw end.exitCode
+            throw EarlyExit(code: end.exitCode)
         }
     }
+}
+
+/// How a run ended.
+struct RunEnd: Sendable {
+    /// Nil where nothing could be done at all.
+    let report: RunReport?
+    let exitStatus: Int32
+    let duration: Duration
+}
+
+/// An end that has been told already.
+private struct EarlyExit: Error {
+    let code: ExitCode
 }

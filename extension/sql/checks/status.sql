@@ -19,9 +19,10 @@ SELECT d.dest,
        format('%I.%I', r.source_schema, r.source_table) AS source_table,
        x.state,
        CASE
-           WHEN x.state IN ('abandoned', 'gone') OR r.failures >= 3
-                OR x.late > 3 * r.refresh_every THEN 'CRITICAL'
-           WHEN r.failures > 0 OR x.late > r.refresh_every THEN 'WARNING'
+           WHEN x.state IN ('abandoned', 'gone') OR r.failures >= t.failures_critical
+                OR x.late > r.refresh_every * (t.late_critical_pct / 100.0) THEN 'CRITICAL'
+           WHEN r.failures >= t.failures_warning
+                OR x.late > r.refresh_every * (t.late_warning_pct / 100.0) THEN 'WARNING'
            ELSE 'OK'
        END AS alert,
        r.last_success_at,
@@ -38,9 +39,17 @@ SELECT d.dest,
        o.last_value AS position,
        roneo.protection(o, r.identity ->> 'in_recovery' = 'true') AS protection,
        o.held_by,
-       o.held_since
+       o.held_since,
+       r.replica_id
 FROM roneo.replica AS r
 JOIN roneo.source AS s USING (source_id)
+CROSS JOIN (
+    SELECT max(e.value::integer) FILTER (WHERE e.setting_name = 'failures_warning')  AS failures_warning,
+           max(e.value::integer) FILTER (WHERE e.setting_name = 'failures_critical') AS failures_critical,
+           max(e.value::integer) FILTER (WHERE e.setting_name = 'late_warning_pct')  AS late_warning_pct,
+           max(e.value::integer) FILTER (WHERE e.setting_name = 'late_critical_pct') AS late_critical_pct
+    FROM roneo.settings AS e
+) AS t
 LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.dest
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL (
@@ -80,7 +89,7 @@ CROSS JOIN LATERAL (
                coalesce(r.last_success_at, r.created_at)) END AS late
 ) AS x;
 COMMENT ON VIEW roneo.status IS
-    'One line a replica: how fresh it is, how fresh it should be, and what hinders it. alert: OK; WARNING after a failure or when later than one interval; CRITICAL after three failures in a row, when later than three intervals, when its runner was killed, or when the destination is gone. A disabled one is never late.';
+    'One line a replica: how fresh it is, how fresh it should be, and what hinders it. alert, as the settings say: OK; WARNING after a failure or when later than one interval; CRITICAL after three failures in a row, when later than three intervals; and when its runner was killed, or the destination is gone. A disabled one is never late.';
 COMMENT ON COLUMN roneo.status.state IS
     'ok, new, running, deferred, swap pending, failed, abandoned (its runner was killed), disabled, gone (the destination was dropped).';
 COMMENT ON COLUMN roneo.status.position IS 'The highest control value that was read.';

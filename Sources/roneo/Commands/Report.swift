@@ -1,0 +1,48 @@
+import ArgumentParser
+import Replication
+
+struct Report: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write a page about the latest days: freshness, lag, rows, failures.",
+        discussion: """
+            One file that needs nothing else, for a browser, a mail or an archive: what needs \
+            attention, with what to do about it; for each replica its freshness and small plots of \
+            runs, delay, rows and durations; failures with their messages. What is worst comes \
+            first.
+
+              roneo report -d warehouse --html /var/www/roneo.html --days 7
+            """)
+
+    @OptionGroup(title: "Destination") var target: DestinationOptions
+    @Option(help: ArgumentHelp("The file to write; - for stdout.", valueName: "file"))
+    var html: String
+    @Option(help: "How many days back.")
+    var days = 7
+
+    func validate() throws {
+        guard (1...3_650).contains(days) else {
+            throw ValidationError("--days must be from 1 to 3650.")
+        }
+    }
+
+    func run() async throws {
+        let inspection = Inspection(
+            destination: target.destination, cancel: try Interruption.cancelToken())
+        let days = days
+        let chronicle = try await reported {
+            try await inspection.chronicle(days: days, buckets: Self.buckets(days))
+        }
+        let page = ReportPage(chronicle).html
+        guard html != "-" else { return Terminal.output.write(page) }
+        if let problem = File.replace(html, with: page) {
+            Terminal.error.line(Terminal.error.styled("roneo: \(problem.printable)", .red))
+            throw ExitCode(ExitStatus.replicaFailed.code)
+        }
+    }
+
+    /// So many stretches of time as a plot can show, of a round number of minutes or hours.
+    static func buckets(_ days: Int) -> Int {
+        let aDay = [96, 48, 24, 12, 6, 4, 3, 2, 1].first { $0 * days <= 96 }
+        return aDay.map { $0 * days } ?? 90
+    }
+}
