@@ -1024,5 +1024,17 @@ COMMENT ON FUNCTION roneo_capture.forget(integer, xid8) IS
     'Takes what one transaction changed out of the queue: no copy will get it. Returns the rows of the queue that went.';
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA roneo_capture FROM PUBLIC;
+
+-- What an older version wrote for the captures that are here.
+DO $do$
+DECLARE
+    c roneo_capture.capture;
+BEGIN
+    FOR c IN SELECT k.* FROM roneo_capture.capture AS k ORDER BY k.capture_id LOOP
+        PERFORM pg_catalog.pg_advisory_xact_lock(1919905379, c.capture_id);
+        PERFORM roneo_capture.write_functions(c);
+    END LOOP;
+END;
+$do$;
 RESET ROLE;
 COMMIT;

@@ -42,6 +42,11 @@ END;
 $$;
 COMMENT ON FUNCTION roneo.refuse_capture(text, jsonb, text) IS 'Raises RO024 where the role of the connection may not capture a table.';
 
+CREATE OR REPLACE FUNCTION roneo.capture_version()
+RETURNS integer LANGUAGE sql IMMUTABLE
+RETURN 1;
+COMMENT ON FUNCTION roneo.capture_version() IS 'Which roneo_capture.version() a source must have at least.';
+
 CREATE OR REPLACE FUNCTION roneo.prepare_source(link text, source_name text, description jsonb)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -49,7 +54,8 @@ AS $$
 DECLARE
     problem text;
 BEGIN
-    IF roneo.ask_link(link, 'SELECT pg_catalog.to_regclass(''roneo_capture.capture'') IS NOT NULL') THEN
+    IF roneo.ask_link(link, 'SELECT pg_catalog.to_regclass(''roneo_capture.capture'') IS NOT NULL')
+       AND roneo.ask_link(link, 'SELECT roneo_capture.version()')::integer >= roneo.capture_version() THEN
         RETURN;
     END IF;
     PERFORM roneo.tell_link(link, roneo.capture_setup());
@@ -61,7 +67,7 @@ EXCEPTION WHEN insufficient_privilege OR duplicate_object OR undefined_object TH
 END;
 $$;
 COMMENT ON FUNCTION roneo.prepare_source(text, text, jsonb) IS
-    'Makes schema roneo_capture on the source where it is missing; raises RO024 where that is not allowed.';
+    'Makes schema roneo_capture on the source where it is missing, or older than this version needs; raises RO024 where that is not allowed.';
 
 CREATE OR REPLACE FUNCTION roneo.ensure_capture(
     link text, source_name text, description jsonb, key_columns name[], image_columns name[], row_level boolean)
