@@ -1,6 +1,6 @@
 -- Where changes cannot have been recorded, a refresh says so, and never goes on as if nothing were.
 \ir ../support/capture.sql
-SELECT plan(37);
+SELECT plan(42);
 SELECT roneo.create_source('src', :'source_conninfo') \g /dev/null
 SELECT dblink_connect('a', :'source_conninfo') \g /dev/null
 CREATE FUNCTION said(dest text) RETURNS text LANGUAGE sql RETURN (SELECT message FROM roneo.run AS u WHERE u.dest = format('public.%s', $1) ORDER BY run_id DESC LIMIT 1);
@@ -66,4 +66,15 @@ SELECT * FROM mended('a schema that was dropped');
 SELECT is(code('UPDATE t SET v = $$z$$'), 'done', 'the application goes on');
 SELECT is(did('t'), 'ok +0 ~2 -0 =0', 'and so do we');
 SELECT is(did('t'), 'unchanged', 'nothing more');
+
+-- An older version over there is brought up to date, with the captures that it has.
+SELECT on_source($$ CREATE OR REPLACE FUNCTION roneo_capture.version() RETURNS integer LANGUAGE sql AS 'SELECT 0';
+    CREATE OR REPLACE FUNCTION roneo_capture.row_old_1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN NULL; -- of old
+        END'; CREATE TABLE other (id int PRIMARY KEY, v text) $$) \g /dev/null
+SELECT roneo.create_dml('src', 'public.other') \g /dev/null
+SELECT is(source_value('SELECT roneo_capture.version()')::integer, roneo.capture_version(), 'what is needed is there');
+SELECT is(source_value($$ SELECT count(*) FROM pg_proc WHERE pronamespace = 'roneo_capture'::regnamespace AND prosrc ~ 'of old' $$), '0', 'and the functions of captures are of that version');
+SELECT is(code('UPDATE t SET v = $$up$$; DELETE FROM t WHERE id = (SELECT min(id) FROM t)'), 'done', 'changes are made');
+SELECT matches(did('t'), '^ok ', 'and brought');
+SELECT ok(same('t'), 'all of them');
 SELECT * FROM finish();

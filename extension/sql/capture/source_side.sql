@@ -54,7 +54,7 @@ AS $$
 DECLARE
     problem text;
 BEGIN
-    IF roneo.ask_link(link, 'SELECT pg_catalog.to_regclass(''roneo_capture.capture'') IS NOT NULL')
+    IF roneo.ask_link(link, 'SELECT pg_catalog.to_regclass(''roneo_capture.capture'') IS NOT NULL')::boolean
        AND roneo.ask_link(link, 'SELECT roneo_capture.version()')::integer >= roneo.capture_version() THEN
         RETURN;
     END IF;
