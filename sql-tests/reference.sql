@@ -43,7 +43,7 @@ JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND 
 JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'roneo' AND c.relkind IN ('r', 'p', 'v', 'm', 'f');
 
-SELECT is((SELECT count(*) FROM public_function), 46::bigint, 'each public function exists once');
+SELECT is((SELECT count(*) FROM public_function), 58::bigint, 'each public function exists once');
 
 SELECT is_empty($$ SELECT proname FROM public_function
                    WHERE caller = 'people' AND NOT EXISTS (
