@@ -18,24 +18,11 @@ $$;
 COMMENT ON FUNCTION roneo.require_captured(regclass) IS 'What is known of a dml or logdel replica; raises RO001 or RO007 for others.';
 
 CREATE OR REPLACE FUNCTION roneo.tell_source(dest regclass, query text)
-RETURNS text LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    link   text;
-    answer text;
-BEGIN
-    SELECT roneo.open_link(s.source_name) INTO link
-    FROM roneo.replica AS r JOIN roneo.source AS s USING (source_id) WHERE r.dest = tell_source.dest;
-    answer := roneo.ask_link(link, query);
-    PERFORM roneo.close_link(link);
-    RETURN answer;
-EXCEPTION WHEN OTHERS OR query_canceled THEN
-    -- A dblink connection stays open after a rollback.
-    PERFORM roneo.close_link_of(dest);
-    RAISE;
-END;
-$$;
+RETURNS text LANGUAGE sql
+RETURN (
+    SELECT roneo.call_source(s.source_name, query)
+    FROM roneo.replica AS r JOIN roneo.source AS s USING (source_id) WHERE r.dest = tell_source.dest
+);
 COMMENT ON FUNCTION roneo.tell_source(regclass, text) IS 'Runs one query on the source of a replica, committed there, and returns its answer.';
 
 CREATE OR REPLACE FUNCTION roneo.leave_source(dest regclass)
@@ -108,12 +95,7 @@ DECLARE
     r roneo.replica;
 BEGIN
     SELECT k.* INTO STRICT r FROM roneo.replica AS k WHERE k.dest = resync.dest;
-    IF NOT pg_try_advisory_xact_lock(roneo.lock_class(), r.replica_id) THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'RO002',
-            MESSAGE = format('%s is being refreshed by another session', dest),
-            HINT    = 'Ask again when that refresh has ended.';
-    END IF;
+    PERFORM roneo.lock_replica(r.replica_id, dest::text, 'Ask again when that refresh has ended.');
     c := roneo.renew_consumer(r, c);
     UPDATE roneo.replica AS k SET identity = NULL WHERE k.replica_id = r.replica_id;
     UPDATE roneo.capture_replica AS k SET
@@ -229,17 +211,15 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    link  text := roneo.open_link(source);
     found jsonb := '[]';
 BEGIN
-    IF roneo.ask_link(link, 'SELECT pg_catalog.to_regclass(''roneo_capture.capture'') IS NOT NULL') THEN
-        found := roneo.ask_link(link,
+    IF roneo.call_source(source, 'SELECT pg_catalog.to_regclass(''roneo_capture.capture'') IS NOT NULL')::boolean THEN
+        found := roneo.call_source(source,
             'SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(c) || pg_catalog.jsonb_build_object('
             '''problem'', roneo_capture.problem(c), ''bytes'', roneo_capture.queue_size(c.capture_id), ''consumer'', pg_catalog.to_jsonb(u)) '
             'ORDER BY c.capture_id, u.registered_at), ''[]'') '
             'FROM roneo_capture.capture AS c LEFT JOIN roneo_capture.consumer AS u ON u.capture_id = c.capture_id');
     END IF;
-    PERFORM roneo.close_link(link);
     RETURN QUERY
         SELECT (f.row ->> 'capture_id')::integer, f.row ->> 'relation_name',
                ARRAY(SELECT k::name FROM jsonb_array_elements_text(f.row -> 'key_columns') AS k),
@@ -247,31 +227,13 @@ BEGIN
                (f.row #>> '{consumer,consumer_id}')::uuid, f.row #>> '{consumer,destination}',
                (f.row #>> '{consumer,role_name}')::name, (f.row #>> '{consumer,confirmed_at}')::timestamptz
         FROM jsonb_array_elements(found) AS f (row);
-EXCEPTION WHEN OTHERS OR query_canceled THEN
-    -- A dblink connection stays open after a rollback.
-    PERFORM roneo.close_link(link);
-    RAISE;
 END;
 $$;
 COMMENT ON FUNCTION roneo.captures(text) IS
     'What is captured on a source, and for whom: one line a copy, those of other destinations too; problem: why changes are missed, or NULL. A copy that does not confirm any more, because its database is gone, holds the queue until expire_consumer.';
 
 CREATE OR REPLACE FUNCTION roneo.expire_consumer(source text, consumer_id uuid)
-RETURNS boolean LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    link text := roneo.open_link(source);
-    done boolean;
-BEGIN
-    done := roneo.ask_link(link, format('SELECT roneo_capture.expire(%L)', consumer_id));
-    PERFORM roneo.close_link(link);
-    RETURN done;
-EXCEPTION WHEN OTHERS OR query_canceled THEN
-    -- A dblink connection stays open after a rollback.
-    PERFORM roneo.close_link(link);
-    RAISE;
-END;
-$$;
+RETURNS boolean LANGUAGE sql
+RETURN roneo.call_source(source, format('SELECT roneo_capture.expire(%L)', consumer_id))::boolean;
 COMMENT ON FUNCTION roneo.expire_consumer(text, uuid) IS
     'Has a source forget a copy, of this or another destination, for which it keeps changes. Should that copy be refreshed again, it says RO025, and is compared whole after resync. False: there was none.';

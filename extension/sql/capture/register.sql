@@ -169,13 +169,9 @@ CREATE OR REPLACE FUNCTION roneo.unregister(source_name text, c roneo.capture_re
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    link text;
 BEGIN
-    link := roneo.open_link(source_name);
-    PERFORM roneo.ask_link(link, format('SELECT roneo_capture.expire(%L)', c.consumer_id));
-    PERFORM roneo.ask_link(link, format('SELECT roneo_capture.remove(%s)', c.capture_id));
-    PERFORM roneo.close_link(link);
+    PERFORM roneo.call_source(source_name, format('SELECT roneo_capture.expire(%L)', c.consumer_id));
+    PERFORM roneo.call_source(source_name, format('SELECT roneo_capture.remove(%s)', c.capture_id));
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING USING
         MESSAGE = format('source %s still keeps changes for a copy that was not made: %s', quote_ident(source_name), SQLERRM),

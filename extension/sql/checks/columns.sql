@@ -2,25 +2,8 @@
 -- query for the source, and a function that judges its answer; so the program needs no dblink.
 
 CREATE OR REPLACE FUNCTION roneo.ask_source(name text, query text)
-RETURNS text LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    link   text := roneo.open_link(name);
-    answer text;
-BEGIN
-    BEGIN
-        PERFORM roneo.tell_link(link, roneo.source_opening());
-        answer := roneo.ask_link(link, query);
-    EXCEPTION WHEN OTHERS OR query_canceled THEN
-        -- A dblink connection stays open after a rollback.
-        PERFORM roneo.close_link(link);
-        RAISE;
-    END;
-    PERFORM roneo.close_link(link);
-    RETURN answer;
-END;
-$$;
+RETURNS text LANGUAGE sql
+RETURN roneo.call_source(name, query, roneo.source_opening());
 COMMENT ON FUNCTION roneo.ask_source(text, text) IS
     'The one value that a query gives on a source, over dblink, under settings of ours.';
 

@@ -131,6 +131,22 @@ $$;
 COMMENT ON FUNCTION roneo.lock_replicas(regclass[]) IS
     'Locks replicas until the end of the transaction, without waiting; returns those that it got.';
 
+CREATE OR REPLACE FUNCTION roneo.lock_replica(id integer, dest text, advice text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(roneo.lock_class(), id) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO002',
+            MESSAGE = format('%s is being refreshed by another session', dest),
+            HINT    = advice;
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.lock_replica(integer, text, text) IS
+    'Locks a replica until the end of the transaction; raises RO002 where another session has it.';
+
 CREATE OR REPLACE FUNCTION roneo.note_names(ids integer[])
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp

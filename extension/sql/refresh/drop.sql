@@ -22,12 +22,8 @@ DECLARE
 BEGIN
     PERFORM roneo.require_replicas(ARRAY[dest]);
     SELECT known.* INTO STRICT r FROM roneo.replica AS known WHERE known.dest = drop_replica.dest;
-    IF NOT pg_try_advisory_xact_lock(roneo.lock_class(), r.replica_id) THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'RO002',
-            MESSAGE = format('%I.%I is being refreshed by another session', r.dest_schema, r.dest_name),
-            HINT    = 'Wait until that refresh has ended, or terminate it; roneo.status shows it.';
-    END IF;
+    PERFORM roneo.lock_replica(r.replica_id, format('%I.%I', r.dest_schema, r.dest_name),
+        'Wait until that refresh has ended, or terminate it; roneo.status shows it.');
     FOR removal IN SELECT x FROM roneo.removal(r, keep_table) AS x LOOP
         EXECUTE removal;
     END LOOP;

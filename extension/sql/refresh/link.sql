@@ -132,3 +132,26 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.tell_link(text, text) IS 'Runs commands on the source.';
+
+CREATE OR REPLACE FUNCTION roneo.call_source(source_name text, query text, opening text DEFAULT NULL)
+RETURNS text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    link   text := roneo.open_link(source_name);
+    answer text;
+BEGIN
+    IF opening IS NOT NULL THEN
+        PERFORM roneo.tell_link(link, opening);
+    END IF;
+    answer := roneo.ask_link(link, query);
+    PERFORM roneo.close_link(link);
+    RETURN answer;
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+    -- A dblink connection stays open after a rollback.
+    PERFORM roneo.close_link(link);
+    RAISE;
+END;
+$$;
+COMMENT ON FUNCTION roneo.call_source(text, text, text) IS
+    'The one value that a query on a source returns, over a connection of its own. opening: what begins its transaction, which is rolled back; without it what the query does is committed.';

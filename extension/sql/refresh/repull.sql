@@ -17,12 +17,7 @@ BEGIN
         PERFORM roneo.bad_argument(format('%s follows no control column', dest),
             'Every refresh of a snapshot or plain replica copies it whole: roneo.refresh(…, force => true).');
     END IF;
-    IF NOT pg_try_advisory_xact_lock(roneo.lock_class(), c.replica_id) THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'RO002',
-            MESSAGE = format('%s is being refreshed by another session', dest),
-            HINT    = 'Ask again when that refresh has ended.';
-    END IF;
+    PERFORM roneo.lock_replica(c.replica_id, dest::text, 'Ask again when that refresh has ended.');
     BEGIN
         first_one := roneo.settled_value(from_value, c.control_type);
         first_left := roneo.settled_value(to_value, c.control_type);
