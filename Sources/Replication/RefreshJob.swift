@@ -88,7 +88,6 @@ final class RefreshJob {
         during = "locking the replica"
         defer { members = round.members }
         try round.begin()
-        members = round.members
         report.dest = round.dest
         report.source = round.sourceName
         report.method = round.asked?.method
@@ -200,16 +199,14 @@ final class RefreshJob {
 
     /// For each of a group; what it makes of the replica that was asked for.
     private func recordFailure(_ failure: Failure) -> String? {
-        var outcome: String?
         let duration = ContinuousClock.now - began
         for member in members where member.dest != report.dest {
             _ = try? worker.context.journal.recordFailure(
                 member.dest, failure, runId: runIds[member.replicaId], duration: duration)
         }
         let runId = members.first { $0.dest == report.dest }.flatMap { runIds[$0.replicaId] }
-        outcome = try? worker.context.journal.recordFailure(
+        return try? worker.context.journal.recordFailure(
             report.dest, failure, runId: runId, duration: duration)
-        return outcome
     }
 
     /// Tells the destination's history, and settles what the failure makes of the report.
