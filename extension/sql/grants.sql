@@ -20,7 +20,8 @@ BEGIN ATOMIC
     FROM (VALUES
         ('roneo.replica'::regclass,
          ARRAY['source_id', 'source_schema', 'source_table', 'method', 'wanted_columns', 'filter',
-               'filter_path', 'refresh_every', 'enabled', 'created_at', 'replica_id', 'source_lockable', 'refresh_group']),
+               'filter_path', 'refresh_every', 'enabled', 'created_at', 'replica_id', 'source_lockable', 'refresh_group',
+               'priority', 'windows', 'window_text', 'window_zone']),
         ('roneo.control_replica'::regclass,
          ARRAY['replica_id', 'control', 'control_type', 'key_columns', 'key_is_unique', 'append_only', 'null_control',
                'reads_xmin', 'boundary', 'look_back', 'batch_limit', 'blackout', 'control_zone', 'sweep_every']),

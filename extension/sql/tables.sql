@@ -71,11 +71,21 @@ CREATE TABLE roneo.replica (
     source_state    uuid,
     looked_at       timestamptz,
     refresh_group   text,
+    priority        integer     NOT NULL DEFAULT 0,
+    windows         int4multirange,
+    window_text     text,
+    window_zone     text,
+    lasting_failures integer    NOT NULL DEFAULT 0,
+    quarantined_at  timestamptz,
     CONSTRAINT replica_pkey PRIMARY KEY (replica_id),
     CONSTRAINT replica_dest_key UNIQUE (dest),
     CONSTRAINT replica_source_id_fkey FOREIGN KEY (source_id) REFERENCES roneo.source,
     CONSTRAINT replica_refresh_every_chk CHECK (refresh_every > interval '0'),
-    CONSTRAINT replica_failures_chk CHECK (failures >= 0)
+    CONSTRAINT replica_failures_chk CHECK (failures >= 0),
+    CONSTRAINT replica_priority_chk CHECK (priority BETWEEN -100 AND 100),
+    CONSTRAINT replica_windows_chk CHECK (
+        num_nulls(windows, window_text, window_zone) IN (0, 3)
+        AND NOT isempty(windows) AND windows <@ '{[0,20160)}'::int4multirange)
 );
 COMMENT ON TABLE roneo.replica IS
     'One registered pair: a source table (or view) and its copy. What only one method knows is in that method''s table.';
@@ -89,6 +99,13 @@ COMMENT ON COLUMN roneo.replica.filter IS 'A condition over the source''s column
 COMMENT ON COLUMN roneo.replica.filter_path IS 'The search_path on the source that the filter is read under.';
 COMMENT ON COLUMN roneo.replica.refresh_group IS
     'Replicas of one group are read in one snapshot of their source and written in one transaction here; NULL: by itself.';
+COMMENT ON COLUMN roneo.replica.priority IS 'Of several that are due, higher ones come first.';
+COMMENT ON COLUMN roneo.replica.windows IS
+    'When a refresh may begin: minutes of the week, from Monday 00:00, on the clocks of window_zone; NULL: always. Written by set_schedule.';
+COMMENT ON COLUMN roneo.replica.window_text IS 'The windows as they were given.';
+COMMENT ON COLUMN roneo.replica.lasting_failures IS 'Failures since the last success that do not pass by themselves.';
+COMMENT ON COLUMN roneo.replica.quarantined_at IS
+    'Since when it is not due any more, after quarantine_after such failures; NULL: it is not in quarantine.';
 COMMENT ON COLUMN roneo.replica.refresh_every IS 'The promised age; NULL: refreshed only when told to.';
 COMMENT ON COLUMN roneo.replica.generation IS 'Counts the refreshes that ended, whatever their outcome.';
 COMMENT ON COLUMN roneo.replica.failures IS 'Failed refreshes in a row.';
@@ -324,14 +341,14 @@ CREATE TABLE roneo.setting (
     CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
         ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'exact_check_s',
          'late_warning_pct', 'late_critical_pct', 'failures_warning', 'failures_critical', 'copy_mb_warning',
-         'copy_s_warning', 'drift_warning_pct', 'held_warning_s', 'jobmon')),
+         'copy_s_warning', 'drift_warning_pct', 'held_warning_s', 'jobmon', 'quarantine_after')),
     -- A lock_timeout of nothing would wait for ever, and no attempt would never get its lock.
     CONSTRAINT setting_value_chk CHECK (
         value ~ CASE WHEN setting_name IN ('lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'failures_warning', 'failures_critical')
                      THEN '^0*[1-9][0-9]{0,8}$' WHEN setting_name = 'jobmon' THEN '^[01]$' ELSE '^[0-9]{1,9}$' END)
 );
 COMMENT ON TABLE roneo.setting IS
-    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs.';
+    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs. quarantine_after: how many lasting failures in a row.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.setting', '');
 
 CREATE TABLE roneo.grantee (

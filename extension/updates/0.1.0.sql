@@ -90,12 +90,12 @@ ALTER TABLE roneo.setting DROP CONSTRAINT setting_setting_name_chk, DROP CONSTRA
 ALTER TABLE roneo.setting ADD CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
     ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'exact_check_s',
      'late_warning_pct', 'late_critical_pct', 'failures_warning', 'failures_critical', 'copy_mb_warning',
-     'copy_s_warning', 'drift_warning_pct', 'held_warning_s', 'jobmon'));
+     'copy_s_warning', 'drift_warning_pct', 'held_warning_s', 'jobmon', 'quarantine_after'));
 ALTER TABLE roneo.setting ADD CONSTRAINT setting_value_chk CHECK (
     value ~ CASE WHEN setting_name IN ('lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'failures_warning', 'failures_critical')
                      THEN '^0*[1-9][0-9]{0,8}$' WHEN setting_name = 'jobmon' THEN '^[01]$' ELSE '^[0-9]{1,9}$' END);
 COMMENT ON TABLE roneo.setting IS
-    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs.';
+    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs. quarantine_after: how many lasting failures in a row.';
 
 -- They have an argument more.
 DROP FUNCTION roneo.refresh(regclass, boolean, boolean, boolean), roneo.plan(regclass, boolean, boolean);
@@ -155,3 +155,23 @@ COMMENT ON COLUMN roneo.replica.refresh_group IS
 DROP FUNCTION roneo.lock_over_link(text, text);
 DROP FUNCTION roneo.answer_over_link(integer, roneo.probe, jsonb, text);
 DROP FUNCTION roneo.run_steps(jsonb, text, name);
+
+-- Schedules: windows, priority, quarantine.
+ALTER TABLE roneo.replica
+    ADD COLUMN priority integer NOT NULL DEFAULT 0, ADD COLUMN windows int4multirange, ADD COLUMN window_text text,
+    ADD COLUMN window_zone text, ADD COLUMN lasting_failures integer NOT NULL DEFAULT 0, ADD COLUMN quarantined_at timestamptz,
+    ADD CONSTRAINT replica_priority_chk CHECK (priority BETWEEN -100 AND 100),
+    ADD CONSTRAINT replica_windows_chk CHECK (
+        num_nulls(windows, window_text, window_zone) IN (0, 3)
+        AND NOT isempty(windows) AND windows <@ '{[0,20160)}'::int4multirange);
+COMMENT ON COLUMN roneo.replica.priority IS 'Of several that are due, higher ones come first.';
+COMMENT ON COLUMN roneo.replica.windows IS
+    'When a refresh may begin: minutes of the week, from Monday 00:00, on the clocks of window_zone; NULL: always. Written by set_schedule.';
+COMMENT ON COLUMN roneo.replica.window_text IS 'The windows as they were given.';
+COMMENT ON COLUMN roneo.replica.lasting_failures IS 'Failures since the last success that do not pass by themselves.';
+COMMENT ON COLUMN roneo.replica.quarantined_at IS
+    'Since when it is not due any more, after quarantine_after such failures; NULL: it is not in quarantine.';
+
+-- What is due can be asked by group, with jitter, and is told with how long it takes.
+DROP PROCEDURE roneo.refresh_due(text[], text[], interval);
+DROP FUNCTION roneo.due(text[], text[]);

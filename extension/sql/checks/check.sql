@@ -30,7 +30,8 @@ BEGIN ATOMIC
                format(CASE WHEN j.level <> 'OK' AND s.last_outcome IN ('failed', 'deferred') THEN 'last attempt %s: %s' END,
                       s.last_outcome, s.message)),
            CASE WHEN j.level = 'OK' THEN NULL
-                WHEN s.state = 'running' THEN 'It is being refreshed now. If that always takes so long, promise less: UPDATE roneo.replica SET refresh_every = …'
+                WHEN s.state = 'running' THEN 'It is being refreshed now. If that always takes so long, promise less: roneo.set_schedule(dest, refresh_every => …)'
+                WHEN s.state = 'quarantined' THEN format('It is in quarantine. Read the error and mend it: roneo history %L', s.dest)
                 WHEN s.last_attempt_at > clock_timestamp() - s.lag AND s.last_outcome = 'failed'
                     THEN format('Read the error and mend it: roneo history %L', s.dest)
                 WHEN s.last_attempt_at > clock_timestamp() - s.lag AND s.last_outcome = 'deferred'
@@ -51,23 +52,25 @@ CREATE OR REPLACE FUNCTION roneo.judge_failures(s roneo.status, levels jsonb)
 RETURNS TABLE (check_name text, object text, level text, message text, advice text)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT 'failures', s.dest,
-           CASE WHEN s.failures >= (levels ->> 'failures_critical')::integer THEN 'CRITICAL' ELSE 'WARNING' END,
-           concat_ws(': ', format('%s in a row, the last one %s ago',
+    SELECT CASE WHEN s.quarantined_at IS NULL THEN 'failures' ELSE 'quarantine' END, s.dest,
+           CASE WHEN s.quarantined_at IS NOT NULL OR s.failures >= (levels ->> 'failures_critical')::integer THEN 'CRITICAL' ELSE 'WARNING' END,
+           concat_ws(': ', format('in quarantine for %s, and not refreshed any more', roneo.span_text(clock_timestamp() - s.quarantined_at)),
+                     format('%s in a row, the last one %s ago',
                                   CASE s.failures WHEN 1 THEN '1 failure' ELSE format('%s failures', s.failures) END,
                                   roneo.span_text(clock_timestamp() - s.last_attempt_at)),
                      concat_ws(' ', u.sqlstate, coalesce(u.message, s.message))),
-           coalesce(u.hint, format('Read the whole error: roneo history %L', s.dest))
+           concat_ws(' ', coalesce(u.hint, format('Read the whole error: roneo history %L.', s.dest)),
+                     CASE WHEN s.quarantined_at IS NOT NULL THEN format('When it is mended: roneo release %L', s.dest) END)
     FROM (VALUES (1)) AS one
     LEFT JOIN LATERAL (
         SELECT v.* FROM roneo.run AS v
         WHERE v.replica_id = s.replica_id AND v.outcome = 'failed'
         ORDER BY v.started_at DESC, v.run_id DESC LIMIT 1
     ) AS u ON true
-    WHERE s.failures >= least((levels ->> 'failures_warning')::integer, (levels ->> 'failures_critical')::integer);
+    WHERE s.quarantined_at IS NOT NULL OR s.failures >= least((levels ->> 'failures_warning')::integer, (levels ->> 'failures_critical')::integer);
 END;
 COMMENT ON FUNCTION roneo.judge_failures(roneo.status, jsonb) IS
-    'The finding about a replica that failed several times in a row.';
+    'The finding about a replica that failed several times in a row, or is in quarantine after that.';
 
 CREATE OR REPLACE FUNCTION roneo.judge_state(s roneo.status, levels jsonb)
 RETURNS TABLE (check_name text, object text, level text, message text, advice text)
@@ -139,9 +142,11 @@ BEGIN ATOMIC
         ORDER BY v.started_at DESC LIMIT 100
     ) AS u
     CROSS JOIN LATERAL (
-        SELECT roneo.next_on_grid(r.created_at, r.refresh_every, u.started_at) - r.refresh_every
+        SELECT roneo.opens_at(r, roneo.next_on_grid(r.created_at, r.refresh_every, u.started_at) - r.refresh_every)
     ) AS g (due_at)
     WHERE r.replica_id = id AND r.refresh_every IS NOT NULL
+      -- Before its window opened nobody but a person began it.
+      AND g.due_at <= u.started_at
     ORDER BY g.due_at, u.started_at;
 END;
 COMMENT ON FUNCTION roneo.scheduled_runs(integer, timestamptz) IS
@@ -156,7 +161,7 @@ BEGIN ATOMIC
                   roneo.span_text(s.promised_age), roneo.span_text(s.promised_age + make_interval(secs => d.waits + d.takes)),
                   roneo.span_text(make_interval(secs => d.waits)), roneo.span_text(make_interval(secs => d.takes))),
            CASE WHEN d.waits > d.takes THEN 'Run the runner more often or with more --jobs, or promise less.'
-                ELSE 'Copy less, or by another method, or promise less: UPDATE roneo.replica SET refresh_every = …' END
+                ELSE 'Copy less, or by another method, or promise less: roneo.set_schedule(dest, refresh_every => …)' END
     FROM (SELECT count(*) AS runs,
                  percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM u.started_at - u.due_at)::float8) AS waits,
                  percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM u.ended_at - u.started_at)::float8) AS takes
@@ -200,7 +205,7 @@ BEGIN ATOMIC
     SELECT * FROM (
         SELECT r.* FROM (
             SELECT array_agg(w.line) AS lines, min(roneo.level_rank(w.freshness)) AS worst
-            FROM watched AS w WHERE w.freshness <> 'OK') AS late
+            FROM watched AS w WHERE w.freshness <> 'OK' AND (w.line).quarantined_at IS NULL) AS late
         CROSS JOIN LATERAL roneo.judge_runner(late.lines, CASE late.worst WHEN 0 THEN 'CRITICAL' ELSE 'WARNING' END) AS r
         UNION ALL
         SELECT 'freshness', (w.line).dest, w.freshness, w.message, w.advice FROM watched AS w WHERE w.freshness IS NOT NULL

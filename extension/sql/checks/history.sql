@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION roneo.replica_metrics()
 RETURNS TABLE (dest text, source_name text, method text, state text, alert text, created_at float8,
                last_success_at float8, age float8, promised_age float8, lag float8, failures integer,
-               refreshes bigint, rows bigint, bytes bigint, seconds numeric, runs jsonb)
+               refreshes bigint, rows bigint, bytes bigint, seconds numeric, runs jsonb, quarantined_at float8)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT s.dest, s.source_name, s.method, s.state, s.alert,
@@ -14,7 +14,8 @@ BEGIN ATOMIC
            (SELECT jsonb_object_agg(g.outcome, g.runs)
             FROM (SELECT h.outcome, count(*) AS runs FROM roneo.run AS h
                   WHERE h.replica_id = s.replica_id AND h.started_at > clock_timestamp() - interval '1 day'
-                  GROUP BY h.outcome) AS g)
+                  GROUP BY h.outcome) AS g),
+           extract(epoch FROM s.quarantined_at)
     FROM roneo.status AS s
     JOIN roneo.replica AS r ON r.replica_id = s.replica_id
     LEFT JOIN LATERAL (
@@ -53,9 +54,9 @@ BEGIN ATOMIC
     FROM history AS u
     JOIN roneo.replica AS r ON r.replica_id = u.replica_id
     CROSS JOIN LATERAL (
-        SELECT least(roneo.next_on_grid(r.created_at, r.refresh_every, u.started_at) - r.refresh_every,
+        SELECT least(roneo.opens_at(r, least(roneo.next_on_grid(r.created_at, r.refresh_every, u.started_at) - r.refresh_every,
                      CASE WHEN u.former_outcome NOT IN ('ok', 'unchanged')
-                          THEN roneo.next_on_grid(r.created_at, r.refresh_every, u.former_success) END)
+                          THEN roneo.next_on_grid(r.created_at, r.refresh_every, u.former_success) END)), u.started_at)
     ) AS d (due_at)
     GROUP BY u.replica_id, slot
     ORDER BY u.replica_id, slot;

@@ -19,7 +19,7 @@ SELECT d.dest,
        format('%I.%I', r.source_schema, r.source_table) AS source_table,
        x.state,
        CASE
-           WHEN x.state IN ('abandoned', 'gone') OR r.failures >= t.failures_critical
+           WHEN x.state IN ('abandoned', 'gone') OR r.quarantined_at IS NOT NULL OR r.failures >= t.failures_critical
                 OR x.late > r.refresh_every * (t.late_critical_pct / 100.0) THEN 'CRITICAL'
            WHEN r.failures >= t.failures_warning
                 OR x.late > r.refresh_every * (t.late_warning_pct / 100.0) THEN 'WARNING'
@@ -29,7 +29,9 @@ SELECT d.dest,
        date_trunc('second', clock_timestamp() - r.last_success_at) AS age,
        r.refresh_every AS promised_age,
        date_trunc('second', greatest(x.late, interval '0')) AS lag,
-       roneo.due_at(r) AS due_at,
+       CASE WHEN r.windows IS NULL OR roneo.due_at(r) IS NULL THEN roneo.due_at(r)
+            ELSE greatest(roneo.due_at(r), nullif(roneo.next_opening(r.windows, r.window_zone, statement_timestamp()), statement_timestamp()))
+       END AS due_at,
        r.last_attempt_at,
        r.last_outcome,
        r.failures,
@@ -40,7 +42,11 @@ SELECT d.dest,
        roneo.protection(o, r.identity ->> 'in_recovery' = 'true') AS protection,
        o.held_by,
        o.held_since,
-       r.replica_id
+       r.replica_id,
+       r.priority,
+       r.window_text AS windows,
+       r.window_zone,
+       r.quarantined_at
 FROM roneo.replica AS r
 JOIN roneo.source AS s USING (source_id)
 CROSS JOIN (
@@ -79,20 +85,23 @@ CROSS JOIN LATERAL (
                    THEN 'abandoned'
                WHEN u.outcome = 'running' THEN 'running'
                WHEN NOT r.enabled THEN 'disabled'
+               WHEN r.quarantined_at IS NOT NULL THEN 'quarantined'
                WHEN r.last_outcome = 'failed' THEN 'failed'
                WHEN m.pending_at IS NOT NULL THEN 'swap pending'
                WHEN r.last_outcome = 'deferred' THEN 'deferred'
                WHEN r.last_success_at IS NULL THEN 'new'
                ELSE 'ok'
            END AS state,
-           CASE WHEN r.enabled THEN clock_timestamp() - roneo.next_on_grid(r.created_at, r.refresh_every,
-               coalesce(r.last_success_at, r.created_at)) END AS late
+           CASE WHEN r.enabled THEN roneo.late_by(r) END AS late
 ) AS x;
 COMMENT ON VIEW roneo.status IS
-    'One line a replica: how fresh it is, how fresh it should be, and what hinders it. alert, as the settings say: OK; WARNING after a failure or when later than one interval; CRITICAL after three failures in a row, when later than three intervals; and when its runner was killed, or the destination is gone. A disabled one is never late.';
+    'One line a replica: how fresh it is, how fresh it should be, and what hinders it. alert, as the settings say: OK; WARNING after a failure or when later than one interval; CRITICAL after three failures in a row, when later than three intervals; in quarantine; and when its runner was killed, or the destination is gone. A disabled one is never late.';
 COMMENT ON COLUMN roneo.status.state IS
-    'ok, new, running, deferred, swap pending, failed, abandoned (its runner was killed), disabled, gone (the destination was dropped).';
+    'ok, new, running, deferred, swap pending, failed, abandoned (its runner was killed), disabled, quarantined (it failed too often), gone (the destination was dropped).';
 COMMENT ON COLUMN roneo.status.position IS 'The highest control value that was read.';
 COMMENT ON COLUMN roneo.status.protection IS 'What keeps an inserter or updater from missing rows that are committed late.';
 COMMENT ON COLUMN roneo.status.held_by IS 'The transaction on the source that rows of a replica without a key wait for, since held_since.';
-COMMENT ON COLUMN roneo.status.lag IS 'How long it has been due.';
+COMMENT ON COLUMN roneo.status.lag IS
+    'How long it has been due, from when a refresh could have begun; the latest time in which its windows were shut is left out.';
+COMMENT ON COLUMN roneo.status.windows IS 'When a refresh may begin, on the clocks of window_zone; NULL: always.';
+COMMENT ON COLUMN roneo.status.quarantined_at IS 'Since when it is not refreshed any more, after too many failures; roneo.release ends that.';

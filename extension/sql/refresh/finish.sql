@@ -180,6 +180,8 @@ BEGIN
         last_outcome    = ended.outcome,
         last_message    = NULL,
         failures        = CASE WHEN ended.outcome = 'deferred' THEN failures ELSE 0 END,
+        lasting_failures = CASE WHEN ended.outcome = 'deferred' THEN lasting_failures ELSE 0 END,
+        quarantined_at  = CASE WHEN ended.outcome = 'deferred' THEN quarantined_at END,
         source_kind     = coalesce((answer #>> '{inside,relation,kind}')::"char", source_kind),
         identity        = roneo.identity_of(answer),
         source_state    = CASE WHEN ended.outcome <> 'deferred' AND NOT roneo.wants_again(r.replica_id, answer, ended.outcome)
@@ -357,15 +359,11 @@ BEGIN
             detail  = record_failure.detail,
             hint    = coalesce(record_failure.hint, roneo.failure_hint(r, sqlstate_code, record_failure.message))
         WHERE u.run_id = ended;
-        -- A row that another session is writing belongs to a refresh that is newer than this one.
-        UPDATE roneo.replica SET
-            generation      = generation + 1,
-            last_attempt_at = clock_timestamp(),
-            last_outcome    = failure,
-            last_message    = record_failure.message,
-            failures        = failures + (failure = 'failed')::integer
-        WHERE replica_id IN (SELECT k.replica_id FROM roneo.replica AS k
-                             WHERE k.replica_id = r.replica_id FOR NO KEY UPDATE SKIP LOCKED);
+        IF roneo.count_failure(r.replica_id, failure, sqlstate_code, record_failure.message) THEN
+            RAISE WARNING USING
+                MESSAGE = format('%I.%I is in quarantine: it is not refreshed any more until it is released', r.dest_schema, r.dest_name),
+                HINT    = format('Mend it, then: SELECT roneo.release(%L);', format('%I.%I', r.dest_schema, r.dest_name));
+        END IF;
         PERFORM roneo.forget_old_runs(r.replica_id);
     END LOOP;
     RETURN failure;

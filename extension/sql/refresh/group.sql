@@ -28,8 +28,12 @@ BEGIN
     END IF;
     PERFORM roneo.require_one_owner(ARRAY(
         SELECT k.dest FROM roneo.replica AS k WHERE k.refresh_group = set_refresh_group.refresh_group OR k.dest = set_refresh_group.dest));
+    -- What is refreshed as one begins as one.
+    UPDATE roneo.replica AS k SET windows = o.windows, window_text = o.window_text, window_zone = o.window_zone, priority = o.priority
+    FROM (SELECT m.* FROM roneo.replica AS m WHERE m.refresh_group = set_refresh_group.refresh_group ORDER BY m.replica_id LIMIT 1) AS o
+    WHERE k.replica_id = r.replica_id;
     UPDATE roneo.replica AS k SET refresh_group = set_refresh_group.refresh_group WHERE k.replica_id = r.replica_id;
 END;
 $$;
 COMMENT ON FUNCTION roneo.set_refresh_group(regclass, text) IS
-    'Makes a replica part of a group, or of none (NULL). A group is refreshed as one: read in one snapshot of the source and committed in one transaction here, removals children first, rows parents first, so that foreign keys among its tables hold at each commit. Whoever refreshes one of it refreshes all, and it is due when one of it is. If one fails or is deferred, none is changed. Raises RO007 for what cannot be part of a group.';
+    'Makes a replica part of a group, or of none (NULL). A group is refreshed as one: read in one snapshot of the source and committed in one transaction here, removals children first, rows parents first, so that foreign keys among its tables hold at each commit. Whoever refreshes one of it refreshes all, and it is due when one of it is. If one fails or is deferred, none is changed. Windows and priority are the group''s. Raises RO007 for what cannot be part of a group.';

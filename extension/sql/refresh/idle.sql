@@ -173,7 +173,9 @@ COMMENT ON FUNCTION roneo.watch_query(integer[], oid[], uuid[], boolean[]) IS
     'The query on a source that compares the states of its tables with those of the last refreshes.';
 
 -- After a failure or a deferral only a refresh can say that all is well again.
-CREATE OR REPLACE FUNCTION roneo.watches(source_names text[] DEFAULT NULL, methods text[] DEFAULT NULL)
+CREATE OR REPLACE FUNCTION roneo.watches(
+    source_names text[] DEFAULT NULL, methods text[] DEFAULT NULL, refresh_groups text[] DEFAULT NULL,
+    jitter interval DEFAULT NULL)
 RETURNS TABLE (
     source_name text, asked_at timestamptz, replica_ids integer[], generations bigint[], opening text, query text)
 LANGUAGE sql
@@ -183,7 +185,7 @@ BEGIN ATOMIC
     ), due AS MATERIALIZED (
         SELECT d.replica_id, d.source_name
         FROM belief AS b
-        CROSS JOIN LATERAL roneo.due_replicas(source_names, methods) AS d
+        CROSS JOIN LATERAL roneo.due_replicas(source_names, methods, refresh_groups, jitter) AS d
         WHERE b.exact_every > interval '0'
     ), asked AS (
         SELECT d.source_name, r.replica_id, r.generation, (r.identity ->> 'table')::oid AS source_table,
@@ -202,7 +204,7 @@ BEGIN ATOMIC
     GROUP BY a.source_name
     ORDER BY a.source_name;
 END;
-COMMENT ON FUNCTION roneo.watches(text[], text[]) IS
+COMMENT ON FUNCTION roneo.watches(text[], text[], text[], interval) IS
     'For the runner: a query for each source that tells by its counters which of the replicas that are due have nothing to do. It answers with one JSON document, to be handed to mark_watched.';
 
 -- A clock that went back is for a refresh to see: values that the window has passed come again. The
@@ -225,7 +227,8 @@ BEGIN ATOMIC
             last_success_at = mark_watched.asked_at,
             last_outcome    = 'unchanged',
             last_message    = NULL,
-            failures        = 0
+            failures        = 0,
+            lasting_failures = 0
         FROM same AS s
         WHERE r.replica_id = s.replica_id
         RETURNING format('%I.%I', r.dest_schema, r.dest_name) AS dest
@@ -241,7 +244,7 @@ COMMENT ON FUNCTION roneo.mark_watched(integer[], bigint[], timestamptz, jsonb) 
 
 CREATE OR REPLACE FUNCTION roneo.idle_checks(
     source_names text[] DEFAULT NULL, methods text[] DEFAULT NULL, batch integer DEFAULT 100,
-    settled text[] DEFAULT '{}')
+    settled text[] DEFAULT '{}', refresh_groups text[] DEFAULT NULL, jitter interval DEFAULT NULL)
 RETURNS TABLE (
     source_name text, asked_at timestamptz, replica_ids integer[], generations bigint[],
     opening text, identity_query text, query text)
@@ -249,7 +252,7 @@ LANGUAGE sql
 BEGIN ATOMIC
     WITH due AS (
         SELECT r.replica_id, r.generation, d.source_name
-        FROM roneo.due_replicas(source_names, methods) AS d
+        FROM roneo.due_replicas(source_names, methods, refresh_groups, jitter) AS d
         JOIN roneo.replica AS r ON r.replica_id = d.replica_id
         WHERE r.refresh_group IS NULL AND NOT EXISTS (SELECT FROM unnest(settled) AS n WHERE n = d.dest)
     ), asked AS (
@@ -267,7 +270,7 @@ BEGIN ATOMIC
     GROUP BY a.source_name, a.part
     ORDER BY a.source_name, a.part;
 END;
-COMMENT ON FUNCTION roneo.idle_checks(text[], text[], integer, text[]) IS
+COMMENT ON FUNCTION roneo.idle_checks(text[], text[], integer, text[], text[], interval) IS
     'For the runner: queries that tell which of the replicas that are due have nothing to do, up to batch of them in one query, those aside that are settled. It answers with one JSON document, to be handed to mark_idle with that of identity_query.';
 
 CREATE OR REPLACE FUNCTION roneo.mark_idle(
@@ -281,6 +284,7 @@ BEGIN ATOMIC
         last_outcome    = 'unchanged',
         last_message    = NULL,
         failures        = 0,
+        lasting_failures = 0,
         looked_at       = mark_idle.asked_at
     FROM unnest(replica_ids, generations) AS i (replica_id, generation)
     WHERE r.replica_id = i.replica_id
