@@ -7,8 +7,7 @@ import Postgres
 /// the rows are asked, a batch in one query. What stays unknown is told by the refresh itself.
 struct IdleCheck {
     let worker: Worker
-    let sources: [String]?
-    let methods: [String]?
+    let filter: DueFilter
 
     /// By the counters: the replicas that have nothing to do, as `roneo.due` names them, each with
     /// its source; and those that have changed, whose refresh is the next thing.
@@ -18,7 +17,10 @@ struct IdleCheck {
         var idle: [String: String] = [:]
         var changed: Set<String> = []
         let watches = try destination.execute(
-            "SELECT * FROM roneo.watches(\(sources)::text[], \(methods)::text[])")
+            """
+            SELECT * FROM roneo.watches(\(filter.sources)::text[], \(filter.methods)::text[], \
+            \(filter.groups)::text[], \(filter.jitterText)::interval)
+            """)
         for row in 0..<watches.count {
             let name = watches[row, "source_name"] ?? ""
             try isolated {
@@ -46,8 +48,9 @@ struct IdleCheck {
         var idle: [String: String] = [:]
         let batches = try destination.execute(
             """
-            SELECT * FROM roneo.idle_checks(\(sources)::text[], \(methods)::text[], \
-            settled => \(Array(settled))::text[])
+            SELECT * FROM roneo.idle_checks(\(filter.sources)::text[], \(filter.methods)::text[], \
+            settled => \(Array(settled))::text[], refresh_groups => \(filter.groups)::text[], \
+            jitter => \(filter.jitterText)::interval)
             """)
         var identities: [String: String?] = [:]
         for row in 0..<batches.count {

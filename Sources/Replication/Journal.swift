@@ -43,6 +43,15 @@ final class Journal: Sendable {
             """)
     }
 
+    /// Whether a replica is not refreshed any more after its failures.
+    func isQuarantined(_ dest: String) throws -> Bool {
+        try value(
+            """
+            SELECT r.quarantined_at IS NOT NULL FROM roneo.replica AS r \
+            WHERE r.dest = roneo.dest_of(\(dest))
+            """) == "t"
+    }
+
     func close() {
         connection.withLock { connection in
             connection?.close()

@@ -1,17 +1,23 @@
-/// The replicas still to refresh: longest waiting first, no more than so many at a time of one
-/// source, none after the time is up.
+/// The replicas still to refresh, in the order in which they came: no more than so many at a time
+/// of one source, none after its window has shut, none that would not end before the time is up.
 ///
 /// A worker that gets nothing may end although entries are left: those belong to sources whose
-/// places are all taken, and each of those workers asks again when its replica is done.
+/// places are all taken, and each of those workers asks again when its replica is done. Those that
+/// there is no time for are not begun any more: there is never more of it.
 struct RefreshQueue: Sendable {
     struct Entry: Sendable, Equatable {
         let dest: String
         /// nil until the extension has said which; then it is not counted against any source.
-        let source: String?
+        var source: String?
+        /// How long it usually takes; nil: not known.
+        var expected: Duration?
+        /// When its window shuts; nil: never.
+        var beginBefore: ContinuousClock.Instant?
     }
 
     private(set) var waiting: [Entry] = []
     private(set) var isStopped = false
+    private var hasBegun = false
     private var running: [String: Int] = [:]
     private let perSource: Int
     private let deadline: ContinuousClock.Instant?
@@ -28,8 +34,11 @@ struct RefreshQueue: Sendable {
     /// The next replica to begin, which the caller gives back with ``ended(_:)``.
     mutating func next(now: ContinuousClock.Instant) -> Entry? {
         if let deadline, now >= deadline { isStopped = true }
-        guard !isStopped, let index = waiting.firstIndex(where: hasPlace) else { return nil }
+        guard !isStopped,
+            let index = waiting.firstIndex(where: { hasPlace($0) && hasTime($0, now) })
+        else { return nil }
         let entry = waiting.remove(at: index)
+        hasBegun = true
         if let source = entry.source { running[source, default: 0] += 1 }
         return entry
     }
@@ -41,6 +50,13 @@ struct RefreshQueue: Sendable {
     /// Begins nothing more.
     mutating func stop() {
         isStopped = true
+    }
+
+    /// The first one has it whatever it takes: what takes longer than the whole would wait for ever.
+    private func hasTime(_ entry: Entry, _ now: ContinuousClock.Instant) -> Bool {
+        if let beginBefore = entry.beginBefore, now >= beginBefore { return false }
+        guard hasBegun, let deadline, let expected = entry.expected else { return true }
+        return now + expected <= deadline
     }
 
     private func hasPlace(_ entry: Entry) -> Bool {

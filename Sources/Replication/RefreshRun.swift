@@ -4,8 +4,8 @@ import Postgres
 public struct RefreshRun: Sendable {
     /// Which replicas.
     public enum Selection: Sendable {
-        /// Those that are due, of these sources and methods; nil: of all.
-        case due(sources: [String]?, methods: [String]?)
+        /// Those of them that are due.
+        case due(DueFilter)
         /// These, due or not.
         case named([String])
     }
@@ -19,7 +19,7 @@ public struct RefreshRun: Sendable {
     public var jobs = 1
     /// How many of those may read from one source.
     public var perSource = Int.max
-    /// Begins nothing after that.
+    /// Begins nothing after that, nor what usually takes longer than what is left of it.
     public var maxRuntime: Duration?
     public var observer: any RefreshObserver = SilentObserver()
 
@@ -81,7 +81,7 @@ public struct RefreshRun: Sendable {
         return board.report(after: ContinuousClock.now - began)
     }
 
-    /// What is to be refreshed, longest waiting first; nil on a standby.
+    /// What is to be refreshed, in this order; nil on a standby.
     private func entries(
         _ worker: Worker, _ board: RefreshBoard
     ) throws -> [RefreshQueue.Entry]? {
@@ -93,15 +93,28 @@ public struct RefreshRun: Sendable {
             let wanted = dests.filter { seen.insert($0).inserted }
             // What is no name at all, its own job reports.
             return ((try? onePerGroup(wanted, connection)) ?? wanted)
-                .map { RefreshQueue.Entry(dest: $0, source: nil) }
-        case .due(let sources, let methods):
-            let check = IdleCheck(worker: worker, sources: sources, methods: methods)
+                .map { RefreshQueue.Entry(dest: $0) }
+        case .due(let filter):
+            let check = IdleCheck(worker: worker, filter: filter)
             // Those that are idle by their counters are marked, and not due any more.
             var (idle, changed) = try check.askCounters(connection)
             let due = try connection.execute(
-                "SELECT * FROM roneo.due(\(sources)::text[], \(methods)::text[])")
+                """
+                SELECT d.dest, d.source_name, d.expected_seconds, \
+                extract(epoch FROM d.begin_before - clock_timestamp()) AS open_seconds \
+                FROM roneo.due(\(filter.sources)::text[], \(filter.methods)::text[], \
+                \(filter.groups)::text[], \(filter.jitterText)::interval) AS d
+                """)
+            let asked = ContinuousClock.now
             let entries = (0..<due.count).map { row in
-                RefreshQueue.Entry(dest: due[row, "dest"] ?? "", source: due[row, "source_name"])
+                RefreshQueue.Entry(
+                    dest: due[row, "dest"] ?? "", source: due[row, "source_name"],
+                    expected: due[row, "expected_seconds"].flatMap { Double($0) }.map {
+                        .seconds($0)
+                    },
+                    beginBefore: due[row, "open_seconds"].flatMap { Double($0) }.map {
+                        asked + .seconds($0)
+                    })
             }.filter { idle[$0.dest] == nil }
             // A single one is asked as soon as it is refreshed.
             if entries.count > 1, !entries.allSatisfy({ changed.contains($0.dest) }) {

@@ -41,6 +41,37 @@ import Testing
         #expect(queue.next(now: now) == nil)
     }
 
+    @Test func whatWouldNotEndInTimeIsPassedOver() {
+        var queue = RefreshQueue(perSource: .max, deadline: now + .seconds(100))
+        queue.add([
+            .init(dest: "first", expected: .seconds(10)),
+            .init(dest: "long", expected: .seconds(95)),
+            .init(dest: "short", expected: .seconds(90)), .init(dest: "unknown"),
+        ])
+        #expect(queue.next(now: now)?.dest == "first")
+        #expect(queue.next(now: now + .seconds(10))?.dest == "short")
+        #expect(queue.next(now: now + .seconds(99))?.dest == "unknown")
+        #expect(queue.next(now: now + .seconds(99)) == nil)
+        #expect(queue.waiting.map(\.dest) == ["long"])
+    }
+
+    @Test func theFirstBeginsHoweverLongItTakes() {
+        var queue = RefreshQueue(perSource: .max, deadline: now + .seconds(100))
+        queue.add([
+            .init(dest: "longer than all", expected: .seconds(1_000)),
+            .init(dest: "as long", expected: .seconds(1_000)),
+        ])
+        #expect(drain(&queue) == ["longer than all"])
+    }
+
+    @Test func nothingBeginsAfterItsWindowHasShut() {
+        var queue = RefreshQueue(perSource: .max, deadline: nil)
+        queue.add([.init(dest: "shut", beginBefore: now + .seconds(5)), .init(dest: "open")])
+        #expect(queue.next(now: now + .seconds(5))?.dest == "open")
+        #expect(queue.next(now: now + .seconds(6)) == nil)
+        #expect(queue.waiting.map(\.dest) == ["shut"])
+    }
+
     /// Names whose first letter is their source's.
     private func queue(
         _ dests: [String], perSource: Int = .max, deadline: ContinuousClock.Instant? = nil

@@ -40,6 +40,6 @@ GRANT USAGE ON SCHEMA roneo TO reader;
 GRANT SELECT ON roneo.status TO reader WITH GRANT OPTION;
 GRANT SELECT (dest, outcome), UPDATE (message) ON roneo.run TO reader;
 GRANT EXECUTE ON FUNCTION roneo.version() TO reader;
-GRANT EXECUTE ON PROCEDURE roneo.refresh_due TO PUBLIC;
+GRANT EXECUTE ON FUNCTION roneo.setting(text) TO PUBLIC;
 
 CREATE VIEW public.late AS SELECT dest, lag FROM roneo.status WHERE lag > interval '0';

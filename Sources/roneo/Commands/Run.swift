@@ -23,8 +23,19 @@ struct Run: AsyncParsableCommand {
     var onlySources: [String] = []
     @Option(name: .customLong("method"), help: "Only replicas of this method; repeatable.")
     var onlyMethods: [String] = []
-    @Option(help: "Begin nothing more after this time, such as 50min.")
+    @Option(
+        name: .customLong("group"), help: "Only replicas of this refresh group; repeatable.")
+    var onlyGroups: [String] = []
+    @Option(
+        help: ArgumentHelp(
+            "Begin nothing more after this time, such as 50min, nor what usually takes longer than "
+                + "what is left of it; the first one begins in any case.", valueName: "span"))
     var maxRuntime: TimeSpan?
+    @Option(
+        help: ArgumentHelp(
+            "Let each replica be due up to this much later, such as 5min: always the same for one "
+                + "replica, so that not all of them begin at the full hour.", valueName: "span"))
+    var jitter: TimeSpan?
     @Option(
         help: ArgumentHelp(
             "Write metrics for Prometheus to this file when all is done, whatever came of it: "
@@ -39,8 +50,10 @@ struct Run: AsyncParsableCommand {
         var run = RefreshRun(
             destination: target.destination,
             selection: .due(
-                sources: onlySources.isEmpty ? nil : onlySources,
-                methods: onlyMethods.isEmpty ? nil : onlyMethods))
+                DueFilter(
+                    sources: onlySources.isEmpty ? nil : onlySources,
+                    methods: onlyMethods.isEmpty ? nil : onlyMethods,
+                    groups: onlyGroups.isEmpty ? nil : onlyGroups, jitter: jitter?.duration)))
         run.sourceConninfos = sources.conninfos
         run.jobs = jobs
         run.perSource = perSource ?? .max

@@ -92,6 +92,10 @@ struct PrometheusText {
         ("promised_age", "promised_age_seconds", "How old it may get; missing: any age."),
         ("lag", "lag_seconds", "How long it has been due and not refreshed."),
         ("failures", "consecutive_failures", "Failed refreshes in a row."),
+        (
+            "quarantined_at", "quarantined_timestamp_seconds",
+            "Since when it is not refreshed any more, after too many failures; missing where it is."
+        ),
         ("rows", "last_copy_rows", "Rows that the last refresh with any copied."),
         ("bytes", "last_copy_bytes", "Bytes that the last refresh with any moved, about."),
         ("seconds", "last_copy_duration_seconds", "How long that took."),

@@ -20,6 +20,8 @@ enum RecordText {
             .init(title: "late", alignment: .right, isOptional: true),
             .init(title: "rows", alignment: .right, isOptional: true),
             .init(title: "took", alignment: .right, isOptional: true),
+            .init(title: "priority", alignment: .right, isOptional: true),
+            .init(title: "windows", shrinks: true, isOptional: true),
             .init(title: "message", shrinks: true, isOptional: true),
         ])
         for row in records.rows.indices {
@@ -33,6 +35,8 @@ enum RecordText {
                 .init(late(records[row, "lag_seconds"])),
                 .init(count(records[row, "last_rows"])),
                 .init(seconds(records[row, "last_seconds"])),
+                .init(records[row, "priority"].flatMap { $0 == "0" ? nil : $0 }),
+                .init(windows(records, row)),
                 .init(records[row, "message"]),
             ])
         }
@@ -83,6 +87,10 @@ enum RecordText {
     /// Nothing where it is not late.
     private static func late(_ seconds: String?) -> String? {
         seconds.flatMap { Double($0) }.flatMap { $0 > 0 ? Quantity.age($0) : nil }
+    }
+
+    private static func windows(_ records: Records, _ row: Int) -> String? {
+        records[row, "windows"].map { "\($0) \(records[row, "window_zone"] ?? "")" }
     }
 
     private static func count(_ text: String?) -> String? {

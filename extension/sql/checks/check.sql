@@ -54,7 +54,8 @@ LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT CASE WHEN s.quarantined_at IS NULL THEN 'failures' ELSE 'quarantine' END, s.dest,
            CASE WHEN s.quarantined_at IS NOT NULL OR s.failures >= (levels ->> 'failures_critical')::integer THEN 'CRITICAL' ELSE 'WARNING' END,
-           concat_ws(': ', format('in quarantine for %s, and not refreshed any more', roneo.span_text(clock_timestamp() - s.quarantined_at)),
+           concat_ws(': ', format(CASE WHEN s.quarantined_at IS NOT NULL THEN 'in quarantine for %s, and not refreshed any more' END,
+                            roneo.span_text(clock_timestamp() - s.quarantined_at)),
                      format('%s in a row, the last one %s ago',
                                   CASE s.failures WHEN 1 THEN '1 failure' ELSE format('%s failures', s.failures) END,
                                   roneo.span_text(clock_timestamp() - s.last_attempt_at)),

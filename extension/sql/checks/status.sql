@@ -20,18 +20,16 @@ SELECT d.dest,
        x.state,
        CASE
            WHEN x.state IN ('abandoned', 'gone') OR r.quarantined_at IS NOT NULL OR r.failures >= t.failures_critical
-                OR x.late > r.refresh_every * (t.late_critical_pct / 100.0) THEN 'CRITICAL'
+                OR w.late > r.refresh_every * (t.late_critical_pct / 100.0) THEN 'CRITICAL'
            WHEN r.failures >= t.failures_warning
-                OR x.late > r.refresh_every * (t.late_warning_pct / 100.0) THEN 'WARNING'
+                OR w.late > r.refresh_every * (t.late_warning_pct / 100.0) THEN 'WARNING'
            ELSE 'OK'
        END AS alert,
        r.last_success_at,
        date_trunc('second', clock_timestamp() - r.last_success_at) AS age,
        r.refresh_every AS promised_age,
-       date_trunc('second', greatest(x.late, interval '0')) AS lag,
-       CASE WHEN r.windows IS NULL OR roneo.due_at(r) IS NULL THEN roneo.due_at(r)
-            ELSE greatest(roneo.due_at(r), nullif(roneo.next_opening(r.windows, r.window_zone, statement_timestamp()), statement_timestamp()))
-       END AS due_at,
+       date_trunc('second', greatest(w.late, interval '0')) AS lag,
+       w.due_at,
        r.last_attempt_at,
        r.last_outcome,
        r.failures,
@@ -91,9 +89,17 @@ CROSS JOIN LATERAL (
                WHEN r.last_outcome = 'deferred' THEN 'deferred'
                WHEN r.last_success_at IS NULL THEN 'new'
                ELSE 'ok'
-           END AS state,
-           CASE WHEN r.enabled THEN roneo.late_by(r) END AS late
-) AS x;
+           END AS state
+) AS x
+-- OFFSET 0: worked out once for each. What missed its window is due when the next one opens.
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN r.enabled THEN roneo.late_by(r) END AS late,
+           CASE WHEN r.windows IS NULL OR d.due_at IS NULL THEN d.due_at
+                ELSE greatest(d.due_at, nullif(roneo.next_opening(r.windows, r.window_zone, statement_timestamp()), statement_timestamp()))
+           END AS due_at
+    FROM (SELECT roneo.due_at(r) AS due_at OFFSET 0) AS d
+    OFFSET 0
+) AS w;
 COMMENT ON VIEW roneo.status IS
     'One line a replica: how fresh it is, how fresh it should be, and what hinders it. alert, as the settings say: OK; WARNING after a failure or when later than one interval; CRITICAL after three failures in a row, when later than three intervals; in quarantine; and when its runner was killed, or the destination is gone. A disabled one is never late.';
 COMMENT ON COLUMN roneo.status.state IS

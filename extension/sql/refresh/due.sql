@@ -37,8 +37,9 @@ RETURN roneo.due_on(r, r.created_at);
 COMMENT ON FUNCTION roneo.due_at(roneo.replica) IS
     'When a replica is to be refreshed next, and in a window; NULL: only when told to, or in quarantine.';
 
+-- Not STABLE, as the clock is not: else it would be no part of the query, and planned for each replica.
 CREATE OR REPLACE FUNCTION roneo.late_by(r roneo.replica)
-RETURNS interval LANGUAGE sql STABLE
+RETURNS interval LANGUAGE sql VOLATILE
 RETURN CASE
     WHEN r.windows IS NULL THEN clock_timestamp()
         - roneo.next_on_grid(r.created_at, r.refresh_every, coalesce(r.last_success_at, r.created_at))

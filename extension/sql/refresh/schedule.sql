@@ -34,7 +34,7 @@ BEGIN
         window_text = CASE WHEN week IS NOT NULL THEN btrim(set_schedule.windows) WHEN NOT is_fixed THEN r.window_text END,
         window_zone = CASE WHEN week IS NOT NULL OR NOT is_fixed THEN zone END,
         priority    = coalesce(set_schedule.priority, r.priority)
-    WHERE r.dest = ANY (roneo.with_group(ARRAY[dest]));
+    WHERE r.dest = ANY (roneo.with_group(ARRAY[set_schedule.dest]));
     RETURN (SELECT roneo.due_at(r) FROM roneo.replica AS r WHERE r.dest = set_schedule.dest);
 END;
 $$;
