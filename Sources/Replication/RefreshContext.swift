@@ -9,4 +9,6 @@ struct RefreshContext: Sendable {
     let journal: Journal
     let cancel: CancelToken
     let observer: any RefreshObserver
+    /// When nothing more is begun, no further round either.
+    var deadline: ContinuousClock.Instant?
 }

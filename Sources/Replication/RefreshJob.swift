@@ -19,8 +19,10 @@ final class RefreshJob {
     /// Set where the destination cannot be reached any more, and no other job need try.
     private(set) var destinationLost: RunError?
 
-    /// Trying again after a deadlock or a serialization failure.
+    /// Trying again after a deadlock or a serialization failure, where that costs little. All else
+    /// that may pass needs longer than that, and has the next run.
     private static let attempts = 3
+    private static let quick = Duration.seconds(10)
     /// More rounds than any method needs: a plan that never ends must not go unseen.
     private static let mostRounds = 100_000
 
@@ -49,9 +51,15 @@ final class RefreshJob {
         return [report] + others
     }
 
+    private var isTimeUp: Bool {
+        worker.context.deadline.map { ContinuousClock.now >= $0 } ?? false
+    }
+
     /// After a pause, in which the other transaction may come to its end.
     private func isWorthAnotherTry() -> Bool {
-        guard report.outcome == .failed, report.failure?.kind == .conflict else { return false }
+        guard report.outcome == .failed, report.failure?.kind == .conflict,
+            ContinuousClock.now - began < Self.quick, !isTimeUp
+        else { return false }
         return (try? worker.pause(.milliseconds(.random(in: 50...500)))) != nil
     }
 
@@ -61,8 +69,9 @@ final class RefreshJob {
         report.rows = 0
         report.bytes = 0
         try beginRepull()
-        for _ in 0..<Self.mostRounds where try !round() {
-            return
+        for _ in 0..<Self.mostRounds {
+            // What is left to read has its position, and the next run.
+            guard try round(), !isTimeUp else { return }
         }
         throw Failure(
             sqlState: SQLState.accounting, message: "the plan of \(dest) does not come to an end")

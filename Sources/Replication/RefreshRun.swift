@@ -38,9 +38,10 @@ public struct RefreshRun: Sendable {
         defer { journal.close() }
         let context = RefreshContext(
             destination: destination, sourceConninfos: sourceConninfos, runner: runner,
-            journal: journal, cancel: cancel, observer: observer)
+            journal: journal, cancel: cancel, observer: observer,
+            deadline: maxRuntime.map { began + $0 })
         let board = RefreshBoard(
-            perSource: perSource, deadline: maxRuntime.map { began + $0 }, cancel: cancel)
+            perSource: perSource, deadline: context.deadline, cancel: cancel)
 
         try await withThrowingTaskGroup(of: Void.self) { group in
             let (helpers, wanted) = AsyncStream.makeStream(of: Int.self)

@@ -79,24 +79,24 @@ import Testing
 
     @Test func jitterPutsOffByLessThanItsSpan() throws {
         let stage = try makeStage(["a", "b", "c"])
-        try stage.dest.execute("UPDATE roneo.replica SET created_at = now() - interval '2 hours'")
+        try stage.dest.execute("UPDATE roneo.replica SET created_at = now() - interval '2 days'")
         try stage.dest.execute("UPDATE roneo.replica SET created_at = now() WHERE dest_name = 'a'")
-        // A hash could be nothing, but that of this name in three clusters in a row is not.
-        #expect(try stage.run("run", "--jitter", "1h").status == 0)
-        #expect(try begun(stage) == (try dueAtOnce(stage)))
+        let expected = try dueUnderJitter(stage)
+        #expect(try stage.run("run", "--jitter", "20h").status == 0)
+        #expect(try begun(stage) == expected)
         #expect(try stage.run("run", "--jitter", "0").status == 0)
         #expect(try stage.value("SELECT count(*) FROM roneo.run WHERE dest = 'public.a'") == "1")
         #expect(try stage.run("run", "--jitter", "-1h").status == 64)
         #expect(try stage.run("run", "--jitter", "often").status == 64)
     }
 
-    /// Those that are due for longer than an hour, as the extension orders them under jitter.
-    private func dueAtOnce(_ stage: Stage) throws -> String {
+    /// What is to come of it, by each one's own shift: the new one is not due for hours.
+    private func dueUnderJitter(_ stage: Stage) throws -> String {
         try stage.value(
             """
-            SELECT string_agg('public.' || r.dest_name, ' ' ORDER BY r.created_at + \
-            roneo.jitter_shift(r, roneo.jitter_salt(), 3600)) \
-            FROM roneo.replica AS r WHERE r.dest_name <> 'a'
+            SELECT string_agg('public.' || r.dest_name, ' ' ORDER BY s.due_at) FROM roneo.replica AS r, \
+            LATERAL (SELECT r.created_at + roneo.jitter_shift(r, roneo.jitter_salt(), 72000) AS due_at) AS s \
+            WHERE s.due_at <= now()
             """) ?? ""
     }
 
@@ -115,6 +115,24 @@ import Testing
         // Alone it is the first one.
         #expect(try stage.run("run", "--max-runtime", "1h").status == 0)
         #expect(try begun(stage) == "earlier public.short public.unknown public.long")
+    }
+
+    @Test func noFurtherBatchBeginsAfterTheTimeIsUp() throws {
+        let stage = try Stage()
+        try stage.source.execute(
+            "CREATE TABLE t AS SELECT n AS id FROM generate_series(1, 100000) AS n")
+        try stage.source.execute("ALTER TABLE t ADD PRIMARY KEY (id)")
+        try stage.dest.execute(
+            """
+            SELECT roneo.create_updater('src', 't', control => 'id', batch_limit => 10, \
+            copy_data => false, refresh_every => '1 day')
+            """)
+        let ended = try stage.run("run", "--max-runtime", "2s")
+        #expect(ended.status == 0, "\(ended)")
+        #expect(try stage.value("SELECT count(*) < 100000 FROM t") == "t")
+        let rest = try stage.value(
+            "SELECT bool_and(has_more) FROM roneo.run WHERE outcome = 'ok' AND hand = 'runner'")
+        #expect(rest != "f")
     }
 
     @Test func quarantineIsLoudAndEnds() throws {

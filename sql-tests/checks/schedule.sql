@@ -186,7 +186,7 @@ SELECT isnt(roneo.jitter_shift(r, 'other salt', 600), roneo.jitter_shift(r, 'sal
 FROM jsonb_populate_record(NULL::roneo.replica, '{"dest_schema": "public", "dest_name": "t7", "refresh_every": "1 hour"}') AS r;
 SELECT ok(roneo.jitter_shift(r, 'salt', 600) < interval '10 s', 'never by a whole interval')
 FROM jsonb_populate_record(NULL::roneo.replica, '{"dest_schema": "public", "dest_name": "t7", "refresh_every": "10 s"}') AS r;
-UPDATE roneo.replica SET last_success_at = NULL, created_at = now() - interval '1 s';
+UPDATE roneo.replica SET last_success_at = NULL, created_at = now();
 SELECT is(due_now('1 hour'), NULL, 'one that was just made is due later');
 SELECT is(due_now('0'), 'public.a public.b public.c', 'but not by nothing');
 UPDATE roneo.replica SET created_at = now() - interval '2 hours';

@@ -13,7 +13,7 @@ DECLARE
 BEGIN
     PERFORM roneo.require_replicas(ARRAY[dest]);
     week := roneo.windows_of(windows);
-    zone := roneo.zone_of(coalesce(zone, (SELECT r.window_zone FROM roneo.replica AS r WHERE r.dest = set_schedule.dest)));
+    zone := coalesce(roneo.zone_of(zone), (SELECT r.window_zone FROM roneo.replica AS r WHERE r.dest = set_schedule.dest));
     IF refresh_every < interval '0' THEN
         PERFORM roneo.bad_schedule(format('refresh_every is %s', refresh_every), 'Give an interval such as ''1 hour''; ''0'': only when told to.');
     ELSIF priority NOT BETWEEN -100 AND 100 THEN
