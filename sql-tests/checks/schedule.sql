@@ -1,7 +1,7 @@
 -- When a refresh may begin and which comes first: windows, priority, jitter, quarantine, groups.
 SET client_min_messages = error;
 SET TimeZone = 'UTC';
-SELECT plan(133);
+SELECT plan(137);
 
 -- Windows as people write them.
 SELECT is(roneo.windows_of(windows)::text, expected, format('%L is understood', windows)) FROM (VALUES
@@ -74,6 +74,14 @@ SELECT is_empty($$
        OR n.opens > moment AND roneo.shuts_at(week, zone, n.opens - interval '1 us') > n.opens
        OR (n.opens = moment) <> (roneo.shuts_at(week, zone, moment) IS NOT NULL)
 $$, 'over a year the next opening is in a window, and nothing before it is');
+
+-- Under jitter.
+SELECT is(roneo.due_in_window(roneo.windows_of('22:00-06:00'), 'UTC', at::timestamptz, shift::interval), expected::timestamptz, what) FROM (VALUES
+    ('2026-06-10 12:00Z', '0',      '2026-06-10 22:00Z', 'what waits for a window is due when it opens'),
+    ('2026-06-10 12:00Z', '7 min',  '2026-06-10 22:07Z', 'or a little later'),
+    ('2026-06-10 12:00Z', '9 hours', '2026-06-10 23:00Z', 'but in that window'),
+    ('2026-06-10 23:00Z', '7 min',  '2026-06-10 23:00Z', 'what is due in a window is moved already')
+) AS c (at, shift, expected, what);
 
 -- How late that makes it. Due on Wednesday at 05:59, for an hour only, or on Thursday.
 SELECT is(roneo.open_lag(roneo.windows_of(windows), 'UTC', since::timestamptz, until::timestamptz), expected::interval, what) FROM (VALUES

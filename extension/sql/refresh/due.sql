@@ -26,7 +26,7 @@ CREATE OR REPLACE FUNCTION roneo.due_on(r roneo.replica, anchor timestamptz)
 RETURNS timestamptz LANGUAGE sql STABLE
 RETURN CASE WHEN r.enabled AND r.refresh_every IS NOT NULL AND r.quarantined_at IS NULL THEN
     CASE WHEN r.windows IS NULL THEN roneo.due_time(r, anchor)
-         ELSE roneo.next_opening(r.windows, r.window_zone, roneo.due_time(r, anchor)) END
+         ELSE roneo.due_in_window(r.windows, r.window_zone, roneo.due_time(r, anchor), anchor - r.created_at) END
 END;
 COMMENT ON FUNCTION roneo.due_on(roneo.replica, timestamptz) IS
     'When a replica is to be refreshed next, on the grid of that anchor; NULL: only when told to.';

@@ -150,6 +150,19 @@ RETURN (SELECT min(greatest(o.opens, at)) FROM roneo.openings(windows, zone, at)
 COMMENT ON FUNCTION roneo.next_opening(int4multirange, text, timestamptz) IS
     'The first point of time, not before another one, that lies in a window.';
 
+-- What waits for a window to open would all begin at that moment: under jitter each a little later,
+-- and still in that window.
+CREATE OR REPLACE FUNCTION roneo.due_in_window(windows int4multirange, zone text, at timestamptz, shift interval)
+RETURNS timestamptz LANGUAGE sql IMMUTABLE
+RETURN (
+    SELECT CASE WHEN o.opens <= at THEN at
+                ELSE o.opens + make_interval(secs => mod(extract(epoch FROM shift), extract(epoch FROM o.shuts - o.opens))::float8) END
+    FROM roneo.openings(windows, zone, at) AS o WHERE o.shuts > at
+    ORDER BY o.opens LIMIT 1
+);
+COMMENT ON FUNCTION roneo.due_in_window(int4multirange, text, timestamptz, interval) IS
+    'When a replica is due that is due at some point of time but for its windows: then, or when the next one opens, so much later.';
+
 CREATE OR REPLACE FUNCTION roneo.opens_at(r roneo.replica, at timestamptz)
 RETURNS timestamptz LANGUAGE sql IMMUTABLE
 RETURN CASE WHEN r.windows IS NULL THEN at ELSE roneo.next_opening(r.windows, r.window_zone, at) END;
