@@ -86,3 +86,13 @@ DROP PROCEDURE roneo.refresh_due(text[], text[], interval);
 DROP FUNCTION roneo.due(text[], text[]);
 DROP FUNCTION roneo.watches(text[], text[]), roneo.idle_checks(text[], text[], integer, text[]),
     roneo.due_replicas(text[], text[]);
+
+-- An inserter copies into its table where no row is likely to be there.
+ALTER TABLE roneo.control_replica ADD COLUMN met_rows boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN roneo.control_replica.met_rows IS
+    'Whether new rows had keys that were there, so that the next ones are staged; false: they are copied into the table.';
+CREATE OR REPLACE VIEW roneo.inserter_replica AS
+SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'inserter';
+CREATE OR REPLACE VIEW roneo.updater_replica AS
+SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'updater';
+DROP FUNCTION roneo.goes_straight(roneo.replica, roneo.control_replica, jsonb, jsonb, boolean);
