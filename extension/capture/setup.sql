@@ -108,6 +108,65 @@ $$;
 COMMENT ON FUNCTION roneo_capture.look_at_size(roneo_capture.capture, text) IS
     'What a trigger function does where the condition holds, and now and then.';
 
+-- What is done to a column must never fail what the application writes. So the columns of a changed row are
+-- named without their table, inside a query that offers the same names as NULLs of a type that no table has:
+-- one that was renamed or dropped is found there. That is settled when a session plans the statement.
+-- Without a SET, so that nothing of these four is left in the plan.
+CREATE OR REPLACE FUNCTION roneo_capture.kept(value anyelement, queued anycompatible)
+RETURNS anyelement LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+COMMENT ON FUNCTION roneo_capture.kept(anyelement, anycompatible) IS 'A column of a changed row.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.kept(value roneo_capture.consumer, queued anycompatible)
+RETURNS anycompatible LANGUAGE sql IMMUTABLE AS 'SELECT $2';
+COMMENT ON FUNCTION roneo_capture.kept(roneo_capture.consumer, anycompatible) IS
+    'In the place of a column that is missing: what the queue is given instead, a NULL.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.is_missing(value anyelement)
+RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
+COMMENT ON FUNCTION roneo_capture.is_missing(anyelement) IS 'A column that is there.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.is_missing(value roneo_capture.consumer)
+RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+COMMENT ON FUNCTION roneo_capture.is_missing(roneo_capture.consumer) IS 'A column that was renamed or dropped.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.changed_rows(c roneo_capture.capture, rows_of text, with_images boolean)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('%s(SELECT %s) AS missing, LATERAL (SELECT %s AS gone, %s FROM %s) AS x',
+    format(CASE WHEN rows_of IN ('NEW', 'OLD') THEN '(SELECT (%s).*) AS r, ' END, rows_of),
+    string_agg(DISTINCT format('NULL::roneo_capture.consumer AS %I', w.name), ', '),
+    string_agg(DISTINCT format('roneo_capture.is_missing(%I)', w.name), ' OR '),
+    string_agg(format('roneo_capture.kept(%1$I, (NULL::%2$s).%3$s) AS %3$s', w.name, roneo_capture.queue_name(c.capture_id, c.segment), w.queued), ', '),
+    CASE WHEN rows_of IN ('NEW', 'OLD') THEN '(SELECT r.*) AS n' ELSE rows_of END)
+FROM (
+    SELECT k.name, format('k%s', k.n) FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)
+    UNION ALL
+    SELECT i.name, format('i%s', i.n) FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)
+    WHERE with_images AND i.name <> '') AS w (name, queued)
+$$;
+COMMENT ON FUNCTION roneo_capture.changed_rows(roneo_capture.capture, text, boolean) IS
+    'Rows of newt or oldt, or the row NEW or OLD, for a FROM clause, as x: k1 and so on, i1 and so on, and gone where one of these columns is.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.queue_rows(c roneo_capture.capture, rows_of text, with_images boolean)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT format('INSERT INTO %s (xid, op, %s) SELECT pg_catalog.pg_current_xact_id(), CASE WHEN x.gone THEN ''r''%s END::pg_catalog."char", %s FROM %s',
+    roneo_capture.queue_name(c.capture_id, c.segment),
+    concat_ws(', ', CASE WHEN with_images THEN 'at' END, l.names),
+    CASE WHEN with_images THEN ' ELSE ''d''' END,
+    concat_ws(', ', CASE WHEN with_images THEN 'pg_catalog.clock_timestamp()' END, l.found),
+    roneo_capture.changed_rows(c, rows_of, with_images))
+FROM (
+    SELECT string_agg(w.name, ', ') AS names, string_agg(concat('x.', w.name), ', ') AS found
+    FROM (
+        SELECT format('k%s', n) FROM generate_series(1, cardinality(c.key_columns)) AS n
+        UNION ALL
+        SELECT format('i%s', i.n) FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)
+        WHERE with_images AND i.name <> '') AS w (name)) AS l
+$$;
+COMMENT ON FUNCTION roneo_capture.queue_rows(roneo_capture.capture, text, boolean) IS
+    'An INSERT of changed rows into the queue, as deletions with their last values or by their keys alone; where a column is gone, as marks that have all copies compared.';
+
 -- The first 64 keys of a statement are rows, the others arrays of about 500. The transaction id is
 -- asked for only where a row is written: a statement that changes nothing must not burn one. For one
 -- row each IF counts, so that there is only one.
@@ -115,33 +174,27 @@ CREATE OR REPLACE FUNCTION roneo_capture.statement_body(c roneo_capture.capture,
 RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT CASE
-    WHEN rows_of = 'oldt' AND c.image_columns <> '{}' THEN format(
-        E'INSERT INTO %s (xid, op, at, %s, %s) SELECT pg_catalog.pg_current_xact_id(), ''d'', pg_catalog.clock_timestamp(), %s, %s FROM oldt;\n    GET DIAGNOSTICS n = ROW_COUNT;',
-        q.name, l.ks, q.images, l.columns, q.old_images) || roneo_capture.look_at_size(c, 'n OPERATOR(pg_catalog.>=) 64')
-    WHEN NOT c.packs THEN format(E'INSERT INTO %s (xid, %s) SELECT pg_catalog.pg_current_xact_id(), %s FROM %s;\n    GET DIAGNOSTICS n = ROW_COUNT;',
-        q.name, l.ks, l.columns, rows_of) || roneo_capture.look_at_size(c, 'n OPERATOR(pg_catalog.>=) 64')
-    ELSE format($body$INSERT INTO %1$s (xid, %2$s)
-    SELECT pg_catalog.pg_current_xact_id(), %3$s FROM %4$s LIMIT 64;
+    WHEN rows_of = 'oldt' AND c.image_columns <> '{}' THEN
+        roneo_capture.queue_rows(c, rows_of, true) || E';\n    GET DIAGNOSTICS n = ROW_COUNT;'
+        || roneo_capture.look_at_size(c, 'n OPERATOR(pg_catalog.>=) 64')
+    WHEN NOT c.packs THEN
+        roneo_capture.queue_rows(c, rows_of, false) || E';\n    GET DIAGNOSTICS n = ROW_COUNT;'
+        || roneo_capture.look_at_size(c, 'n OPERATOR(pg_catalog.>=) 64')
+    ELSE format($body$%1$s LIMIT 64;
     GET DIAGNOSTICS n = ROW_COUNT;
-    IF n OPERATOR(pg_catalog.=) 64 OR %8$s THEN
-        INSERT INTO %1$s (xid, %5$s)
-        SELECT pg_catalog.pg_current_xact_id(), %6$s
-        FROM (SELECT %7$s, pg_catalog.row_number() OVER () OPERATOR(pg_catalog./) 500 AS part FROM %4$s OFFSET 64) AS rest
+    IF n OPERATOR(pg_catalog.=) 64 OR %2$s THEN
+        INSERT INTO %3$s (xid, %4$s)
+        SELECT pg_catalog.pg_current_xact_id(), %5$s
+        FROM (SELECT %6$s, pg_catalog.row_number() OVER () OPERATOR(pg_catalog./) 500 AS part FROM %7$s OFFSET 64) AS rest
         GROUP BY part;
-        PERFORM roneo_capture.guard(%9$s);
-    END IF;$body$, q.name, l.ks, l.columns, rows_of, l.ps, l.packed, l.named, roneo_capture.one_of_many(), c.capture_id) END
-FROM (SELECT roneo_capture.queue_name(c.capture_id, c.segment) AS name,
-             (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n)
-              FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n) WHERE i.name <> '') AS images,
-             (SELECT string_agg(format('oldt.%I', i.name), ', ' ORDER BY i.n)
-              FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n) WHERE i.name <> '') AS old_images) AS q
-CROSS JOIN (
-    SELECT string_agg(format('k%s', k.n), ', ' ORDER BY k.n) AS ks,
-           string_agg(format('p%s', k.n), ', ' ORDER BY k.n) AS ps,
-           string_agg(format('%s.%I', rows_of, k.name), ', ' ORDER BY k.n) AS columns,
-           string_agg(format('%s.%I AS k%s', rows_of, k.name, k.n), ', ' ORDER BY k.n) AS named,
-           string_agg(format('pg_catalog.array_agg(rest.k%s)', k.n), ', ' ORDER BY k.n) AS packed
-    FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)) AS l
+        PERFORM roneo_capture.guard(%8$s);
+    END IF;$body$, roneo_capture.queue_rows(c, rows_of, false), roneo_capture.one_of_many(),
+        roneo_capture.queue_name(c.capture_id, c.segment), l.ps, l.packed, l.ks,
+        roneo_capture.changed_rows(c, rows_of, false), c.capture_id) END
+FROM (SELECT string_agg(format('p%s', n), ', ' ORDER BY n) AS ps,
+             string_agg(format('x.k%s', n), ', ' ORDER BY n) AS ks,
+             string_agg(format('pg_catalog.array_agg(rest.k%s)', n), ', ' ORDER BY n) AS packed
+      FROM generate_series(1, cardinality(c.key_columns)) AS n) AS l
 $$;
 COMMENT ON FUNCTION roneo_capture.statement_body(roneo_capture.capture, text) IS
     'What a statement trigger does with its transition table newt or oldt.';
@@ -149,27 +202,26 @@ COMMENT ON FUNCTION roneo_capture.statement_body(roneo_capture.capture, text) IS
 CREATE OR REPLACE FUNCTION roneo_capture.row_body(c roneo_capture.capture, of_row text)
 RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT format('INSERT INTO %s (xid, %s) VALUES (pg_catalog.pg_current_xact_id(), %s);',
-    roneo_capture.queue_name(c.capture_id, c.segment),
-    concat_ws(', ', CASE WHEN i.columns IS NOT NULL THEN 'op, at' END, k.ks, i.images),
-    concat_ws(', ', CASE WHEN i.columns IS NOT NULL THEN '''d'', pg_catalog.clock_timestamp()' END, k.columns, i.columns))
-FROM (SELECT string_agg(format('k%s', k.n), ', ' ORDER BY k.n) AS ks,
-             string_agg(format('%s.%I', of_row, k.name), ', ' ORDER BY k.n) AS columns
-      FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)) AS k
-CROSS JOIN (SELECT string_agg(format('i%s', i.n), ', ' ORDER BY i.n) AS images,
-                   string_agg(format('OLD.%I', i.name), ', ' ORDER BY i.n) AS columns
-            FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)
-            WHERE of_row = 'OLD' AND i.name <> '') AS i
+SELECT roneo_capture.queue_rows(c, of_row, of_row = 'OLD' AND c.image_columns <> '{}')
 $$;
 COMMENT ON FUNCTION roneo_capture.row_body(roneo_capture.capture, text) IS 'What a row trigger does with NEW or OLD.';
 
--- A WHEN of the trigger would be read anew by each statement.
+-- A WHEN of the trigger would be read anew by each statement. The old key is looked at once the new one was
+-- found: an IF offers no other names. It is said only once: (OLD).id is found by its place when that was
+-- planned, where OLD.id is looked up again, under a name that may be another one since.
 CREATE OR REPLACE FUNCTION roneo_capture.changed_body(c roneo_capture.capture)
 RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN format(E'IF %1$s OR %2$s THEN\n        IF %1$s THEN\n            %3$s\n        ELSE\n            PERFORM roneo_capture.guard(%4$s);\n        END IF;\n    END IF;\n    %5$s',
-        roneo_capture.key_changed(c), roneo_capture.one_of_many(), roneo_capture.row_body(c, 'OLD'), c.capture_id, roneo_capture.row_body(c, 'NEW'));
+    RETURN format($body$%1$s WHERE NOT x.gone;
+    IF NOT FOUND THEN
+        INSERT INTO %2$s (xid, op) VALUES (pg_catalog.pg_current_xact_id(), 'r');
+    ELSIF NOT (%3$s) THEN
+        %4$s;
+    ELSIF %5$s THEN
+        PERFORM roneo_capture.guard(%6$s);
+    END IF;$body$, roneo_capture.row_body(c, 'NEW'), roneo_capture.queue_name(c.capture_id, c.segment),
+        roneo_capture.same_key(c, '(OLD)', '(NEW)'), roneo_capture.row_body(c, 'OLD'), roneo_capture.one_of_many(), c.capture_id);
 END;
 $$;
 COMMENT ON FUNCTION roneo_capture.changed_body(roneo_capture.capture) IS 'What a row trigger does with an updated row: its old key too, where that is another one.';
@@ -187,14 +239,15 @@ BEGIN
         FROM (VALUES
             ('new',     roneo_capture.statement_body(c, 'newt')),
             ('old',     roneo_capture.statement_body(c, 'oldt')),
-            ('row_new', roneo_capture.row_body(c, 'NEW') || roneo_capture.look_at_size(c, NULL)),
-            ('row_old', roneo_capture.row_body(c, 'OLD') || roneo_capture.look_at_size(c, NULL)),
+            ('row_new', roneo_capture.row_body(c, 'NEW') || ';' || roneo_capture.look_at_size(c, NULL)),
+            ('row_old', roneo_capture.row_body(c, 'OLD') || ';' || roneo_capture.look_at_size(c, NULL)),
             ('row_changed', roneo_capture.changed_body(c)),
             ('truncate', format('INSERT INTO %s (xid, op) VALUES (pg_catalog.pg_current_xact_id(), CASE WHEN TG_RELID OPERATOR(pg_catalog.=) %s THEN ''t'' ELSE ''r'' END);',
                                 roneo_capture.queue_name(c.capture_id, c.segment), c.relation))) AS w (kind, body)
     LOOP
         EXECUTE format($function$CREATE OR REPLACE FUNCTION roneo_capture.%I()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
+#variable_conflict use_column
 DECLARE
     n pg_catalog.int8;
 BEGIN
@@ -358,13 +411,18 @@ $$;
 COMMENT ON FUNCTION roneo_capture.equality(oid) IS 'The operator by which an index finds values of a type.';
 
 -- Not by comparing images of records: pg_dump cannot write that down again, and pg_upgrade uses it.
-CREATE OR REPLACE FUNCTION roneo_capture.key_changed(c roneo_capture.capture)
+CREATE OR REPLACE FUNCTION roneo_capture.same_key(c roneo_capture.capture, one text, other text)
 RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT format('NOT (%s)', string_agg(format('OLD.%1$I %2$s NEW.%1$I', k.name, roneo_capture.equality(a.atttypid)), ' AND ' ORDER BY k.n))
+SELECT string_agg(format('%1$s.%3$I %4$s %2$s.%3$I', one, other, k.name, roneo_capture.equality(a.atttypid)), ' AND ' ORDER BY k.n)
 FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)
 LEFT JOIN pg_attribute AS a ON a.attrelid = c.relation AND a.attname = k.name
 $$;
+COMMENT ON FUNCTION roneo_capture.same_key(roneo_capture.capture, text, text) IS 'A condition on two rows: their key is the same.';
+
+CREATE OR REPLACE FUNCTION roneo_capture.key_changed(c roneo_capture.capture)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT format('NOT (%s)', roneo_capture.same_key(c, 'OLD', 'NEW')) $$;
 COMMENT ON FUNCTION roneo_capture.key_changed(roneo_capture.capture) IS
     'A condition on OLD and NEW: the key is another one.';
 

@@ -220,11 +220,19 @@ BEGIN
             'ORDER BY c.capture_id, u.registered_at), ''[]'') '
             'FROM roneo_capture.capture AS c LEFT JOIN roneo_capture.consumer AS u ON u.capture_id = c.capture_id');
     END IF;
+    -- The source knows a copy by the name that it had at its last refresh.
     RETURN QUERY
         SELECT (f.row ->> 'capture_id')::integer, f.row ->> 'relation_name',
                ARRAY(SELECT k::name FROM jsonb_array_elements_text(f.row -> 'key_columns') AS k),
                f.row ->> 'state', f.row ->> 'problem', (f.row ->> 'bytes')::bigint,
-               (f.row #>> '{consumer,consumer_id}')::uuid, f.row #>> '{consumer,destination}',
+               (f.row #>> '{consumer,consumer_id}')::uuid,
+               coalesce((SELECT roneo.dest_label(n.nspname, t.relname)
+                         FROM roneo.capture_replica AS c
+                         JOIN roneo.replica AS r USING (replica_id)
+                         JOIN pg_class AS t ON t.oid = r.dest
+                         JOIN pg_namespace AS n ON n.oid = t.relnamespace
+                         WHERE c.consumer_id = (f.row #>> '{consumer,consumer_id}')::uuid
+                           AND f.row #>> '{consumer,dest_identity}' = roneo.dest_identity()), f.row #>> '{consumer,destination}'),
                (f.row #>> '{consumer,role_name}')::name, (f.row #>> '{consumer,confirmed_at}')::timestamptz
         FROM jsonb_array_elements(found) AS f (row);
 END;
@@ -237,3 +245,61 @@ RETURNS boolean LANGUAGE sql
 RETURN roneo.call_source(source, format('SELECT roneo_capture.expire(%L)', consumer_id))::boolean;
 COMMENT ON FUNCTION roneo.expire_consumer(text, uuid) IS
     'Has a source forget a copy, of this or another destination, for which it keeps changes. Should that copy be refreshed again, it says RO025, and is compared whole after resync. False: there was none.';
+
+CREATE OR REPLACE FUNCTION roneo.unprepare_commands()
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN $do$DO $commands$
+BEGIN
+    LOCK TABLE roneo_capture.capture IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM roneo_capture.capture) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = 'a capture was made meanwhile';
+    END IF;
+    DROP OWNED BY roneo_capture;
+    BEGIN
+        DROP ROLE roneo_capture;
+    EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN
+        -- Another database of the cluster is prepared too, or somebody else made the role.
+        NULL;
+    END;
+END;
+$commands$ $do$;
+COMMENT ON FUNCTION roneo.unprepare_commands() IS 'What takes schema and role roneo_capture away from a source that has no captures.';
+
+CREATE OR REPLACE FUNCTION roneo.unprepare_source(source text)
+RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    link   text := roneo.open_link(source);
+    in_use text;
+    found  boolean;
+BEGIN
+    found := roneo.ask_link(link, 'SELECT pg_catalog.to_regclass(''roneo_capture.capture'') IS NOT NULL');
+    IF found THEN
+        PERFORM roneo.ask_link(link, 'SELECT pg_catalog.count(roneo_capture.remove(c.capture_id)) FROM roneo_capture.capture AS c');
+        in_use := roneo.ask_link(link,
+            'SELECT pg_catalog.string_agg(pg_catalog.concat_ws('' for '', c.relation_name, u.destination), '', '' ORDER BY c.capture_id, u.registered_at) '
+            'FROM roneo_capture.capture AS c LEFT JOIN roneo_capture.consumer AS u ON u.capture_id = c.capture_id');
+        IF in_use IS NOT NULL THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'dependent_objects_still_exist',
+                MESSAGE = format('tables of source %s are captured', quote_ident(source)),
+                DETAIL  = format('They are: %s.', in_use),
+                HINT    = 'roneo.drop_replica(dest) ends the captures of a copy; roneo.expire_consumer(source, consumer_id) those of one whose database is gone.';
+        END IF;
+        PERFORM roneo.tell_link(link, 'SET lock_timeout = ''2s''');
+        PERFORM roneo.tell_link(link, roneo.unprepare_commands());
+        IF roneo.ask_link(link, 'SELECT pg_catalog.to_regrole(''roneo_capture'') IS NOT NULL')::boolean THEN
+            RAISE NOTICE 'role roneo_capture stays on source %: another database of its cluster needs it, or this role may not drop it', quote_ident(source);
+        END IF;
+    END IF;
+    PERFORM roneo.close_link(link);
+    RETURN found;
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+    -- A dblink connection stays open after a rollback.
+    PERFORM roneo.close_link(link);
+    RAISE;
+END;
+$$;
+COMMENT ON FUNCTION roneo.unprepare_source(text) IS
+    'Takes away from a source what dml and logdel have left there when the last copy is dropped: schema roneo_capture, and the role of that name unless another database of the cluster needs it. False where there is none. Raises 2BP01 where a copy is still fed, of this or another destination.';

@@ -8,6 +8,13 @@ RETURN CASE WHEN (answer #>> '{inside,pending,cut}')::numeric < (answer #>> '{in
 COMMENT ON FUNCTION roneo.cut_of(roneo.capture_replica, jsonb) IS
     'The transaction of the source before which this batch ends; NULL: it takes all.';
 
+-- What reads the table as it is now has the deletions behind a batch too: they are buried with it, or they
+-- would be once more by the next one.
+CREATE OR REPLACE FUNCTION roneo.without_cut(answer jsonb)
+RETURNS jsonb LANGUAGE sql IMMUTABLE
+RETURN answer #- '{inside,pending,cut}';
+COMMENT ON FUNCTION roneo.without_cut(jsonb) IS 'An answer that takes everything that is pending.';
+
 CREATE OR REPLACE FUNCTION roneo.snapshot_before(whole pg_snapshot, cut text)
 RETURNS pg_snapshot LANGUAGE sql IMMUTABLE
 RETURN (
@@ -283,6 +290,7 @@ BEGIN
     IF mode = 'nothing' THEN
         RETURN;
     END IF;
+    answer := CASE WHEN mode = 'replay' THEN answer ELSE roneo.without_cut(answer) END;
     RETURN QUERY SELECT * FROM roneo.durable_steps();
     IF r.refresh_group IS NOT NULL OR roneo.removes_later(r, c) THEN
         RETURN NEXT roneo.dest_step(1, 'check constraints at the end', 'SET CONSTRAINTS ALL DEFERRED');
@@ -320,7 +328,8 @@ BEGIN
             HINT    = 'The next refresh tries again.';
     END IF;
     UPDATE roneo.capture_replica AS c SET
-        position   = roneo.position_reached(c, e.answer),
+        -- Of all modes only the one that reads batches counts what is gone.
+        position   = roneo.position_reached(c, CASE WHEN roneo.counted(e.result, 'gone', 'rows') IS NULL THEN roneo.without_cut(e.answer) ELSE e.answer END),
         tables     = roneo.tables_reached(r, c, e.answer, roneo.outcome_of(e.result)),
         written_by = pg_current_xact_id(),
         confirmed  = CASE WHEN e.answer #> '{before,attended}' ? 'position'

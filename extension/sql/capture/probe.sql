@@ -13,6 +13,18 @@ RETURN format('roneo_capture.attend(%L::pg_catalog.uuid, %L, %L, %L)', c.consume
 COMMENT ON FUNCTION roneo.attend_query(roneo.capture_replica, pg_snapshot, pg_snapshot) IS
     'SQL that tells the source how far this copy has got, and what it was told before, which it must remember.';
 
+-- The address at its end is that of this connection, and changes with it.
+CREATE OR REPLACE FUNCTION roneo.readdress_query(r roneo.replica, c roneo.capture_replica)
+RETURNS text LANGUAGE sql STABLE
+RETURN (
+    SELECT format('(SELECT roneo_capture.readdress(u.consumer_id, u.dest_identity, %L) FROM roneo_capture.consumer AS u '
+                  'WHERE u.consumer_id = %L AND u.dest_identity = %L AND pg_catalog.left(u.destination || '' '', %s) <> %L)',
+                  roneo.dest_label(r.dest_schema, r.dest_name), c.consumer_id, roneo.dest_identity(), length(n.name), n.name)
+    FROM format('%I.%I of database %I ', r.dest_schema, r.dest_name, current_database()) AS n (name)
+);
+COMMENT ON FUNCTION roneo.readdress_query(roneo.replica, roneo.capture_replica) IS
+    'SQL that tells the source how a copy is called, where it was renamed.';
+
 -- On a standby nothing is told: it could not be written there, and is refused by the plan.
 CREATE OR REPLACE FUNCTION roneo.probe_capture(r roneo.replica, c roneo.capture_replica)
 RETURNS roneo.probe LANGUAGE sql STABLE
@@ -20,7 +32,8 @@ RETURN ROW(
     format('SELECT pg_catalog.jsonb_build_object(''identity'', %s, ''state'', %s, ''attended'', %s)', roneo.identity_query(),
            roneo.state_of(roneo.source_regclass(r)),
            CASE WHEN c.position IS NOT NULL AND roneo.told_position(c) IS NULL THEN '''{"fate": "known"}''::pg_catalog.jsonb'
-                ELSE format('CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN %s END', roneo.attend_query(c, roneo.told_position(c), c.confirmed)) END),
+                ELSE format('CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN %s || pg_catalog.jsonb_build_object(''renamed'', %s) END',
+                       roneo.attend_query(c, roneo.told_position(c), c.confirmed), roneo.readdress_query(r, c)) END),
     CASE WHEN r.source_lockable THEN format('LOCK TABLE %s IN ACCESS SHARE MODE', roneo.source_name_of(r)) END,
     format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s), ''snapshot'', pg_catalog.pg_current_snapshot()::text, '
            '''lsn'', CASE WHEN NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting(''synchronous_commit'') = ''off'' THEN pg_catalog.pg_current_wal_insert_lsn() END, '
