@@ -75,7 +75,7 @@ private struct Transfer {
     enum Failure: Error {
         case source(PostgresError?)
         case destination(PostgresError?)
-        case interrupted
+        case interrupted(Interruption, waitingFor: RelayError.Side)
     }
 
     let source: Connection
@@ -87,7 +87,7 @@ private struct Transfer {
     /// Starts both COPYs, the source's first: where its query fails, nothing else has happened.
     func begin(_ copyOut: String, _ copyIn: String) throws(Failure) {
         guard source.cancelToken?.isFired != true, destination.cancelToken?.isFired != true else {
-            throw .interrupted
+            throw .interrupted(.cancelled, waitingFor: .destination)
         }
         do { try source.send(SQL(verbatim: copyOut)) } catch { throw .source(error) }
         _ = try result(of: source, expecting: .copyOut, Failure.source)
@@ -143,11 +143,17 @@ private struct Transfer {
             let told = destination.settle(cancelling: known == nil)
             _ = source.settle(cancelling: true)
             return RelayError(side: .destination, error: known ?? told ?? .lost)
-        case .interrupted:
-            _ = destination.settle(cancelling: true)
-            _ = source.settle(cancelling: true)
-            return RelayError(side: .destination, error: .cancelled)
+        case .interrupted(let interruption, let side):
+            // The one that is not waited for is asked to end, whatever became of the other.
+            let (slow, other) = side == .source ? (source, destination) : (destination, source)
+            let error = slow.giveUp(after: interruption)
+            _ = other.settle(cancelling: true)
+            return RelayError(side: side, error: error)
         }
+    }
+
+    private func side(of connection: Connection) -> RelayError.Side {
+        connection === source ? .source : .destination
     }
 
     /// Waits until a side has got to a phase; returns the rows that its COPY was about.
@@ -159,9 +165,9 @@ private struct Transfer {
         while connection.phase != phase {
             let result: ResultHandle?
             do {
-                result = try connection.nextResult(until: .never, token: connection.cancelToken)
+                result = try connection.nextResult(until: .never, heedsCancel: true)
             } catch {
-                throw .interrupted
+                throw .interrupted(error, waitingFor: side(of: connection))
             }
             guard let result else { break }
             if let error = connection.error(of: result) { throw failure(error) }
@@ -179,7 +185,8 @@ private struct Transfer {
         do { outgoing = try source.pointer() } catch { throw .source(error) }
         do { incoming = try destination.pointer() } catch { throw .destination(error) }
         let ready = try sleep(
-            for: (PQsocket(outgoing), .readable), or: (PQsocket(incoming), .readable))
+            watching: source, (PQsocket(outgoing), .readable),
+            or: (PQsocket(incoming), .readable))
         if !ready.1.isEmpty { try heedDestination() }
         if !ready.0.isEmpty, !source.takeInput() { throw .source(nil) }
     }
@@ -201,7 +208,8 @@ private struct Transfer {
                 return
             }
             if left == 1 {
-                let ready = try sleep(for: (PQsocket(incoming), [.readable, .writable]))
+                let ready = try sleep(
+                    watching: destination, (PQsocket(incoming), [.readable, .writable]))
                 if !ready.0.isDisjoint(with: [.readable, .broken]) { try heedDestination() }
             }
             if taken == 0 { taken = PQputCopyData(incoming, start, Int32(bytes.count)) }
@@ -224,14 +232,15 @@ private struct Transfer {
     }
 
     private func sleep(
-        for first: (Int32, Readiness), or second: (Int32, Readiness) = (-1, [])
+        watching slow: Connection, _ first: (Int32, Readiness),
+        or second: (Int32, Readiness) = (-1, [])
     ) throws(Failure) -> (Readiness, Readiness) {
         do {
-            return try wait(
-                for: first, or: second, tokens: (source.cancelToken, destination.cancelToken),
-                until: .never)
+            return try slow.watch(
+                first, or: second, tokens: (source.cancelToken, destination.cancelToken),
+                limit: .earliest(source.limit, destination.limit), until: .never)
         } catch {
-            throw .interrupted
+            throw .interrupted(error, waitingFor: side(of: slow))
         }
     }
 }
