@@ -32,7 +32,7 @@ struct Connecting {
         let given = options(pointer)
         let timeout = configuredTimeout(given) ?? timeout
         do throws(Interruption) {
-            _ = try poll(pointer, until: .after(timeout))
+            _ = try poll(pointer, token, until: .after(timeout))
         } catch {
             guard error == .timeLimit else { throw .cancelled }
             throw PostgresError(
@@ -64,22 +64,21 @@ struct Connecting {
         return ConnectionHandle(pointer, notices: NoticeCounter(onNotice))
     }
 
-    /// Whether a server answers there, be it with a refusal.
+    /// Whether a server answers there, be it with a refusal. It is asked twice.
     /// - Parameter token: ends the waiting, whereupon the answer means nothing.
-    func isAnswered(within time: Duration, twice token: CancelToken?) -> Bool {
-        for _ in 1...2 {
-            guard token?.isFired != true, let handle = try? start() else { return false }
-            // An error here is one of time or of the token.
-            if (try? poll(handle.pointer, until: .after(time), firstByte: true)) == true {
-                return true
-            }
+    func isAnswered(within time: Duration, cancel token: CancelToken?) -> Bool {
+        for _ in 1...2 where token?.isFired != true {
+            guard let handle = try? start() else { return false }
+            let answer = try? poll(handle.pointer, token, until: .after(time), firstByte: true)
+            if answer == true { return true }
         }
         return false
     }
 
     /// - Returns: whether the server has said anything, as far as that was asked.
     private func poll(
-        _ pointer: OpaquePointer, until deadline: Deadline, firstByte: Bool = false
+        _ pointer: OpaquePointer, _ token: CancelToken?, until deadline: Deadline,
+        firstByte: Bool = false
     ) throws(Interruption) -> Bool {
         guard PQstatus(pointer) != CONNECTION_BAD else { return false }
         var wanted = Readiness.writable

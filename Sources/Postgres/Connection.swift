@@ -245,7 +245,7 @@ extension Connection {
             }
             if let limit, limit.isOver { throw .overdue(limit.error) }
             if deadline.isOver { throw .timeLimit }
-            if !connecting.isAnswered(within: pingTime, twice: tokens.0 ?? tokens.1) {
+            if !connecting.isAnswered(within: pingTime, cancel: tokens.0 ?? tokens.1) {
                 // It may have come back at the last moment.
                 let ready = try? wait(for: first, or: second, tokens: tokens, until: .after(.zero))
                 if let ready { return ready }

@@ -10,6 +10,8 @@ final class Journal: Sendable {
     private let destination: Destination
     private let runner: RunnerIdentity
     private let connection = Mutex<Connection?>(nil)
+    /// Why it was not reached, and until when nobody tries again: each job would wait in turn.
+    private let absence = Mutex<(failure: Failure, until: ContinuousClock.Instant)?>(nil)
     /// Enough for a row; a destination that is gone must not hold up the end.
     private let patience = Duration.seconds(10)
 
@@ -43,6 +45,11 @@ final class Journal: Sendable {
             """)
     }
 
+    /// Notes what a source says of its load; why it is to be left alone, where that is so.
+    func judgeLoad(_ source: String, _ answer: String) throws -> String? {
+        try value("SELECT roneo.judge_load(\(source), \(answer)::jsonb)")
+    }
+
     func close() {
         connection.withLock { connection in
             connection?.close()
@@ -65,13 +72,19 @@ final class Journal: Sendable {
                 open.close()
             }
         }
+        if let absence = absence.withLock({ $0 }), absence.until > .now { throw absence.failure }
         let new: Connection
+        let began = ContinuousClock.now
         do throws(RunError) {
             new = try destination.connect(
                 applicationName: runner.applicationName(for: "journal"), cancel: nil)
         } catch {
             // The job's own connection may still be there: this is one replica's failure.
-            throw error.failure
+            let failure = error.failure
+            if began + .seconds(1) < .now {
+                absence.withLock { $0 = (failure, .now + .seconds(30)) }
+            }
+            throw failure
         }
         connection = new
         return try new.execute(sql, timeLimit: patience).value

@@ -9,4 +9,9 @@ struct RefreshContext: Sendable {
     let journal: Journal
     let cancel: CancelToken
     let observer: any RefreshObserver
+    /// How long a server may say nothing before it is asked whether it is there.
+    var stallTimeout: Duration? = .seconds(60)
+    /// When whatever still runs is cancelled.
+    var runLimit: TimeLimit?
+    let sources = SourceGuard()
 }
