@@ -221,18 +221,22 @@ extension Connection {
     func receive(until deadline: Deadline, heedsCancel: Bool) throws(Interruption) -> Bool {
         guard let pointer = handle?.pointer, PQsocket(pointer) >= 0 else { return false }
         let wanted: Readiness = PQflush(pointer) == 1 ? [.readable, .writable] : .readable
+        let token = heedsCancel ? cancelToken : nil
         let (ready, _) = try watch(
-            (PQsocket(pointer), wanted), tokens: (heedsCancel ? cancelToken : nil, nil),
-            limit: heedsCancel ? limit : nil, until: deadline)
+            (PQsocket(pointer), wanted), tokens: (token, nil),
+            limit: heedsCancel ? limit : nil, until: deadline
+        ) { () throws(Interruption) in try requireAnswer(cancel: token) }
         return ready.isDisjoint(with: [.readable, .broken]) || takeInput()
     }
 
     /// Waits for this connection's server, and for another one's socket where it is told to.
     ///
     /// A server that has been silent for long is asked, by another connection, whether it is there.
+    /// - Parameter onSilence: asks, and throws where there is no answer.
     func watch(
         _ first: (Int32, Readiness), or second: (Int32, Readiness) = (-1, []),
-        tokens: (CancelToken?, CancelToken?), limit: TimeLimit?, until deadline: Deadline
+        tokens: (CancelToken?, CancelToken?), limit: TimeLimit?, until deadline: Deadline,
+        onSilence: () throws(Interruption) -> Void
     ) throws(Interruption) -> (Readiness, Readiness) {
         while true {
             let silence = isSettling ? Deadline.never : .after(stallTimeout)
@@ -245,14 +249,22 @@ extension Connection {
             }
             if let limit, limit.isOver { throw .overdue(limit.error) }
             if deadline.isOver { throw .timeLimit }
-            if !connecting.isAnswered(within: pingTime, cancel: tokens.0 ?? tokens.1) {
+            do throws(Interruption) {
+                try onSilence()
+            } catch {
                 // It may have come back at the last moment.
                 let ready = try? wait(for: first, or: second, tokens: tokens, until: .after(.zero))
-                if let ready { return ready }
-                if tokens.0?.isFired == true || tokens.1?.isFired == true { throw .cancelled }
-                throw .silent(.silent(for: stallTimeout ?? .zero))
+                guard let ready else { throw error }
+                return ready
             }
         }
+    }
+
+    /// Asks, by another connection, whether the server is there.
+    func requireAnswer(cancel token: CancelToken?) throws(Interruption) {
+        guard !connecting.isAnswered(within: pingTime, cancel: token) else { return }
+        if token?.isFired == true { throw .cancelled }
+        throw .silent(.silent(for: stallTimeout ?? .zero))
     }
 
     /// A host under load takes some time to accept a connection.
