@@ -15,8 +15,13 @@ final class Journal: Sendable {
     /// Enough for a row; a destination that is gone must not hold up the end.
     private let patience = Duration.seconds(10)
 
-    init(_ destination: Destination, runner: RunnerIdentity) {
+    private let stallTimeout: Duration?
+
+    init(
+        _ destination: Destination, runner: RunnerIdentity, stallTimeout: Duration? = .seconds(60)
+    ) {
         self.destination = destination
+        self.stallTimeout = stallTimeout
         self.runner = runner
     }
 
@@ -86,6 +91,7 @@ final class Journal: Sendable {
             }
             throw failure
         }
+        new.stallTimeout = stallTimeout
         connection = new
         return try new.execute(sql, timeLimit: patience).value
     }

@@ -38,7 +38,7 @@ public struct RefreshRun: Sendable {
     public func callAsFunction(cancel: CancelToken) async throws -> RunReport {
         let began = ContinuousClock.now
         let runner = RunnerIdentity.current
-        let journal = Journal(destination, runner: runner)
+        let journal = Journal(destination, runner: runner, stallTimeout: stallTimeout)
         defer { journal.close() }
         let context = RefreshContext(
             destination: destination, sourceConninfos: sourceConninfos, runner: runner,

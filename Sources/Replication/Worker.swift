@@ -144,7 +144,7 @@ final class Worker {
         guard source.serverVersion >= 140_000 else { return }
         // Not every platform can.
         _ = try? source.execute(
-            "SELECT set_config('client_connection_check_interval', '10s', false)",
+            "SELECT set_config('client_connection_check_interval', '5s', false)",
             timeLimit: Self.pingTime)
     }
 
