@@ -354,9 +354,13 @@ extension Connection {
                     let length = PQgetCopyData(pointer, &row, 1)
                     PQfreemem(row)
                     if length < 0 { endCopyOut() }
-                    if length == 0, try !receive(until: deadline, heedsCancel: false) { endCopyOut() }
+                    if length == 0, try !receive(until: deadline, heedsCancel: false) {
+                        endCopyOut()
+                    }
                 case .busy:
-                    if let result = try nextResult(until: deadline, heedsCancel: false), first == nil {
+                    if let result = try nextResult(until: deadline, heedsCancel: false),
+                        first == nil
+                    {
                         first = error(of: result)
                     }
                 }

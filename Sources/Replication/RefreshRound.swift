@@ -132,10 +132,12 @@ struct RefreshRound {
     /// A source that is busy with more important things is left alone.
     private func askLoad() throws {
         let sources = worker.context.sources
-        guard let query = limits.loadQuery, sources.takesTurn(sourceName),
-            let answer = try ask(query),
-            let problem = try worker.context.journal.judgeLoad(sourceName, answer)
+        guard let query = limits.loadQuery, sources.isToBeAsked(sourceName),
+            let answer = try ask(query)
         else { return }
+        guard let problem = try worker.context.journal.judgeLoad(sourceName, answer) else {
+            return sources.accept(sourceName)
+        }
         let failure = Failure(
             sqlState: SQLState.sourcePaused, message: problem,
             hint: "Nothing to do: it is refreshed when that is over. roneo.set_source_limits sets "

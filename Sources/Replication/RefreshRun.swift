@@ -131,8 +131,8 @@ public struct RefreshRun: Sendable {
             error: PostgresError(
                 origin: .timeLimit, sqlState: SQLState.refreshTimeout,
                 message: "cancelled: the run has taken \(time), as long as it may",
-                hint: "--cancel-after says so. What was committed before stays; the next run begins "
-                    + "with what waits longest. roneo history shows which step takes the time."))
+                hint: "--cancel-after says so. What was committed before stays, and the next run "
+                    + "goes on. roneo history shows which step takes the time."))
     }
 
     /// How many connections those sources may have that have a limit.

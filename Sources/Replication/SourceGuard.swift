@@ -5,7 +5,7 @@ import Synchronization
 /// finds out by itself that its source is silent or paused.
 final class SourceGuard: Sendable {
     private struct Known {
-        var asked: ContinuousClock.Instant?
+        var answered: ContinuousClock.Instant?
         var refusal: (failure: Failure, until: ContinuousClock.Instant)?
     }
 
@@ -22,13 +22,16 @@ final class SourceGuard: Sendable {
         if let refusal, refusal.until > .now { throw refusal.failure }
     }
 
-    /// Whether the load of a source is to be asked now; who hears yes, asks.
-    func takesTurn(_ name: String) -> Bool {
+    /// Whether the load of a source is to be asked now. Those that ask at the same time all do.
+    func isToBeAsked(_ name: String) -> Bool {
         known.withLock { known in
-            if let asked = known[name]?.asked, asked + Self.freshness > .now { return false }
-            known[name, default: Known()].asked = .now
-            return true
+            known[name]?.answered.map { $0 + Self.freshness <= .now } ?? true
         }
+    }
+
+    /// The source is within its limits.
+    func accept(_ name: String) {
+        known.withLock { $0[name, default: Known()].answered = .now }
     }
 
     /// Lets others know that a source is not to be read for now.

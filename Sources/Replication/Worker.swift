@@ -113,8 +113,8 @@ final class Worker {
             sqlState: SQLState.sourceFull,
             message: "source \(name) has \(limit) \(limit == 1 ? "connection" : "connections") "
                 + "from here, as many as it may have",
-            hint: "Nothing to do: the next refresh tries again. Run fewer at a time (--per-source), "
-                + "or raise max_connections with roneo.set_source_limits.")
+            hint: "Nothing to do: the next refresh tries again. Run fewer at a time "
+                + "(--per-source), or raise max_connections with roneo.set_source_limits.")
     }
 
     private func closeSource() {
