@@ -10,7 +10,7 @@ RELEASE    = -c release --static-swift-stdlib
 RONEO      = .build/release/roneo
 # Runs a command on a server that has the extension, whatever is installed on the machine.
 STAGED     = scripts/with-extension
-SCRIPTS    = $(filter-out %.sql %.md %.txt,$(wildcard .ci/* scripts/* sql-tests/run sql-tests/*/*))
+SCRIPTS    = $(filter-out %.sql %.md %.txt %.pl,$(wildcard .ci/* scripts/* sql-tests/run sql-tests/*/*))
 
 export PG_CONFIG
 
@@ -27,7 +27,7 @@ test: bootstrap lint sql-test swift-test server-test stress-test
 else ifneq ($(filter %.sql,$(T)),)
 test: bootstrap
 	sql-tests/run -v $(T)
-else ifneq ($(filter %/check,$(T)),)
+else ifneq ($(filter %/check sql-tests/servers/%,$(T)),)
 test: bootstrap
 	prove -v --exec bash $(T)
 else
@@ -46,10 +46,11 @@ sql-test:
 	$(MAKE) -C extension check-frozen
 	sql-tests/run
 
-# Upgrades; and crashes, standbys, restored servers and the like, with the runner that the Swift
-# tests have built.
+# Upgrades; and crashes, standbys, restored servers, networks that are cut and the like, with the
+# runner that the Swift tests have built.
 server-test:
 	prove -j 2 --timer --exec bash sql-tests/servers/check sql-tests/servers/captures \
+		sql-tests/servers/restarts sql-tests/servers/network sql-tests/servers/stopped \
 		sql-tests/upgrade/check
 
 # Late rows, and captures, under kills of the runner, of backends and of servers; longer ones find more.

@@ -29,9 +29,10 @@ struct Connecting {
         let pointer = handle.pointer
         // The only way to learn the SQLSTATE of a refusal is to have it in the message.
         PQsetErrorVerbosity(pointer, PQERRORS_VERBOSE)
-        let timeout = timeout ?? configuredTimeout(pointer)
+        let given = options(pointer)
+        let timeout = configuredTimeout(given) ?? timeout
         do throws(Interruption) {
-            try poll(pointer, until: .after(timeout))
+            _ = try poll(pointer, token, until: .after(timeout))
         } catch {
             guard error == .timeLimit else { throw .cancelled }
             throw PostgresError(
@@ -42,6 +43,7 @@ struct Connecting {
             throw PostgresError(connection: pointer, origin: .connecting)
         }
         PQsetErrorVerbosity(pointer, PQERRORS_DEFAULT)
+        Keepalive().apply(to: PQsocket(pointer), unlessIn: given)
         guard PQsetnonblocking(pointer, 1) == 0 else {
             throw PostgresError(connection: pointer, origin: .connecting)
         }
@@ -62,35 +64,62 @@ struct Connecting {
         return ConnectionHandle(pointer, notices: NoticeCounter(onNotice))
     }
 
-    private func poll(_ pointer: OpaquePointer, until deadline: Deadline) throws(Interruption) {
-        guard PQstatus(pointer) != CONNECTION_BAD else { return }
+    /// Whether a server answers there, be it with a refusal. It is asked twice.
+    /// - Parameter token: ends the waiting, whereupon the answer means nothing.
+    func isAnswered(within time: Duration, cancel token: CancelToken?) -> Bool {
+        for _ in 1...2 where token?.isFired != true {
+            guard let handle = try? start() else { return false }
+            let answer = try? poll(handle.pointer, token, until: .after(time), firstByte: true)
+            if answer == true { return true }
+        }
+        return false
+    }
+
+    /// - Returns: whether the server has said anything, as far as that was asked.
+    private func poll(
+        _ pointer: OpaquePointer, _ token: CancelToken?, until deadline: Deadline,
+        firstByte: Bool = false
+    ) throws(Interruption) -> Bool {
+        guard PQstatus(pointer) != CONNECTION_BAD else { return false }
         var wanted = Readiness.writable
         while true {
             // libpq may have moved on to the next address: another socket.
-            _ = try wait(for: (PQsocket(pointer), wanted), tokens: (token, nil), until: deadline)
+            let socket = PQsocket(pointer)
+            _ = try wait(for: (socket, wanted), tokens: (token, nil), until: deadline)
+            if firstByte, wanted == .readable, Self.hasInput(socket) { return true }
             switch PQconnectPoll(pointer) {
             case PGRES_POLLING_READING: wanted = .readable
             case PGRES_POLLING_WRITING: wanted = .writable
-            default: return
+            default: return PQstatus(pointer) == CONNECTION_OK
             }
         }
     }
 
-    /// What conninfo, service or environment say; libpq itself heeds it only where it blocks.
-    private func configuredTimeout(_ pointer: OpaquePointer) -> Duration? {
-        guard let options = PQconninfo(pointer) else { return nil }
+    private static func hasInput(_ socket: Int32) -> Bool {
+        var byte: UInt8 = 0
+        return recv(socket, &byte, 1, Int32(MSG_PEEK)) > 0
+    }
+
+    /// What libpq has found in conninfo, service and environment.
+    private func options(_ pointer: OpaquePointer) -> [String: String] {
+        guard let options = PQconninfo(pointer) else { return [:] }
         defer { PQconninfoFree(options) }
+        var found: [String: String] = [:]
         var option = options
         while let keyword = option.pointee.keyword {
-            if strcmp(keyword, "connect_timeout") == 0, let value = option.pointee.val,
-                let seconds = Int(String(cString: value)), seconds > 0
-            {
-                // Two is libpq's own least.
-                return .seconds(max(2, seconds))
+            if let value = option.pointee.val, value.pointee != 0 {
+                found[String(cString: keyword)] = String(cString: value)
             }
             option += 1
         }
-        return nil
+        return found
+    }
+
+    /// libpq itself heeds it only where it blocks; two seconds are its own least.
+    private func configuredTimeout(_ given: [String: String]) -> Duration? {
+        given["connect_timeout"].flatMap { Int($0) }.flatMap { seconds in
+            seconds > 0 ? .seconds(max(2, seconds)) : nil
+        }
     }
 
     private func place(of pointer: OpaquePointer) -> String {

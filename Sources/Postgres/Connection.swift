@@ -31,6 +31,14 @@ public final class Connection {
 
     /// The token given at the start.
     public let cancelToken: CancelToken?
+    /// When to give up whatever runs, however many calls it takes; COMMIT and ROLLBACK are spared.
+    public var limit: TimeLimit?
+    /// How long a server may say nothing before it is asked whether it is still there; nil: for
+    /// ever. One that computes for hours still takes a second connection, one that is stopped or
+    /// cut off does not.
+    public var stallTimeout: Duration?
+    private let connecting: Connecting
+    private var isSettling = false
     private var handle: ConnectionHandle?
     private(set) var phase = Phase.idle
 
@@ -44,19 +52,22 @@ public final class Connection {
     ///   - options: further libpq keywords (`keepalives_idle`, `options`, …), stronger than
     ///     those of `conninfo`.
     ///   - cancel: ends every wait of this connection when fired.
-    ///   - connectTimeout: for all hosts together; without it the `connect_timeout` that libpq
-    ///     finds in conninfo, service or environment, and none by default.
+    ///   - connectTimeout: for all hosts together, where libpq finds no `connect_timeout` in
+    ///     conninfo, service or environment.
+    ///   - stallTimeout: see the property.
     ///   - onNotice: gets the server's notices, which are dropped otherwise.
     public init(
         conninfo: String, applicationName: String, options: [String: String] = [:],
         cancel: CancelToken? = nil, connectTimeout: Duration? = nil,
-        onNotice: ((PostgresError) -> Void)? = nil
+        stallTimeout: Duration? = nil, onNotice: ((PostgresError) -> Void)? = nil
     ) throws(PostgresError) {
         cancelToken = cancel
+        self.stallTimeout = stallTimeout
         var keywords = [("dbname", conninfo)]
         keywords += options.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         keywords += [("application_name", applicationName), ("client_encoding", "UTF8")]
-        handle = try Connecting(keywords, cancel: cancel, timeout: connectTimeout, onNotice)()
+        connecting = Connecting(keywords, cancel: cancel, timeout: connectTimeout, onNotice)
+        handle = try connecting()
     }
 
     /// Runs a statement and waits for its end.
@@ -72,12 +83,14 @@ public final class Connection {
         _ sql: SQL, timeLimit: Duration? = nil, heedsCancel: Bool = true
     ) throws(PostgresError) -> QueryResult {
         let deadline = Deadline.after(timeLimit)
-        let token = heedsCancel ? cancelToken : nil
-        if token?.isFired == true { throw .cancelled }
+        if heedsCancel {
+            if cancelToken?.isFired == true { throw .cancelled }
+            if let limit, limit.isOver { throw limit.error }
+        }
         try send(sql)
         var last: ResultHandle?
         do {
-            while let result = try nextResult(until: deadline, token: token) {
+            while let result = try nextResult(until: deadline, heedsCancel: heedsCancel) {
                 if let error = error(of: result) {
                     _ = settle(cancelling: false)
                     throw error
@@ -88,8 +101,7 @@ public final class Connection {
         } catch let error as PostgresError {
             throw error
         } catch {
-            _ = settle(cancelling: true)
-            throw error as? Interruption == .timeLimit ? .timeLimit(timeLimit) : .cancelled
+            throw giveUp(after: error as? Interruption ?? .cancelled, timeLimit)
         }
         guard phase == .idle else {
             _ = settle(cancelling: true)
@@ -182,7 +194,7 @@ extension Connection {
 
     /// Waits for the next result of what was sent; nil when the server is ready for more.
     func nextResult(
-        until deadline: Deadline, token: CancelToken?
+        until deadline: Deadline, heedsCancel: Bool
     ) throws(Interruption)
         -> ResultHandle?
     {
@@ -190,7 +202,7 @@ extension Connection {
         while PQisBusy(pointer) == 1 {
             // A lost connection is no reason to stop here: what the server said last may be in
             // the buffer, and PQgetResult knows what to make of it.
-            guard try receive(until: deadline, token: token) else { break }
+            guard try receive(until: deadline, heedsCancel: heedsCancel) else { break }
         }
         guard let result = PQgetResult(pointer) else {
             phase = .idle
@@ -206,12 +218,74 @@ extension Connection {
 
     /// Waits for bytes from the server and takes them in, sending meanwhile what is still to be
     /// sent; false when the connection is lost.
-    func receive(until deadline: Deadline, token: CancelToken?) throws(Interruption) -> Bool {
+    func receive(until deadline: Deadline, heedsCancel: Bool) throws(Interruption) -> Bool {
         guard let pointer = handle?.pointer, PQsocket(pointer) >= 0 else { return false }
         let wanted: Readiness = PQflush(pointer) == 1 ? [.readable, .writable] : .readable
-        let (ready, _) = try wait(
-            for: (PQsocket(pointer), wanted), tokens: (token, nil), until: deadline)
+        let token = heedsCancel ? cancelToken : nil
+        let (ready, _) = try watch(
+            (PQsocket(pointer), wanted), tokens: (token, nil),
+            limit: heedsCancel ? limit : nil, until: deadline
+        ) { () throws(Interruption) in try requireAnswer(cancel: token) }
         return ready.isDisjoint(with: [.readable, .broken]) || takeInput()
+    }
+
+    /// Waits for this connection's server, and for another one's socket where it is told to.
+    ///
+    /// A server that has been silent for long is asked, by another connection, whether it is there.
+    /// - Parameter onSilence: asks, and throws where there is no answer.
+    func watch(
+        _ first: (Int32, Readiness), or second: (Int32, Readiness) = (-1, []),
+        tokens: (CancelToken?, CancelToken?), limit: TimeLimit?, until deadline: Deadline,
+        onSilence: () throws(Interruption) -> Void
+    ) throws(Interruption) -> (Readiness, Readiness) {
+        while true {
+            let silence = isSettling ? Deadline.never : .after(stallTimeout)
+            let given = Deadline.earliest(deadline, .at(limit?.end))
+            do throws(Interruption) {
+                return try wait(
+                    for: first, or: second, tokens: tokens, until: .earliest(given, silence))
+            } catch {
+                guard error == .timeLimit else { throw error }
+            }
+            if let limit, limit.isOver { throw .overdue(limit.error) }
+            if deadline.isOver { throw .timeLimit }
+            do throws(Interruption) {
+                try onSilence()
+            } catch {
+                // It may have come back at the last moment.
+                let ready = try? wait(for: first, or: second, tokens: tokens, until: .after(.zero))
+                guard let ready else { throw error }
+                return ready
+            }
+        }
+    }
+
+    /// Asks, by another connection, whether the server is there.
+    func requireAnswer(cancel token: CancelToken?) throws(Interruption) {
+        guard !connecting.isAnswered(within: pingTime, cancel: token) else { return }
+        if token?.isFired == true { throw .cancelled }
+        throw .silent(.silent(for: stallTimeout ?? .zero))
+    }
+
+    /// A host under load takes some time to accept a connection.
+    private var pingTime: Duration { min(.seconds(10), max(.seconds(1), stallTimeout ?? .zero)) }
+
+    /// Brings the connection to its rest, or to its end; what is to be thrown.
+    func giveUp(after interruption: Interruption, _ timeLimit: Duration? = nil) -> PostgresError {
+        switch interruption {
+        case .silent(let error):
+            close()
+            return error
+        case .overdue(let error):
+            _ = settle(cancelling: true)
+            return error
+        case .timeLimit:
+            _ = settle(cancelling: true)
+            return .timeLimit(timeLimit)
+        case .cancelled:
+            _ = settle(cancelling: true)
+            return .cancelled
+        }
     }
 
     /// Takes in what has arrived, without waiting; false when the connection is lost.
@@ -250,6 +324,8 @@ extension Connection {
     func settle(cancelling: Bool) -> PostgresError? {
         var first: PostgresError?
         guard handle != nil, phase != .idle else { return nil }
+        isSettling = true
+        defer { isSettling = false }
         if phase == .copyIn {
             _ = endCopyIn(failing: "the transfer was given up")
             // As a rule that is enough, and no request for a cancel goes astray.
@@ -278,9 +354,13 @@ extension Connection {
                     let length = PQgetCopyData(pointer, &row, 1)
                     PQfreemem(row)
                     if length < 0 { endCopyOut() }
-                    if length == 0, try !receive(until: deadline, token: nil) { endCopyOut() }
+                    if length == 0, try !receive(until: deadline, heedsCancel: false) {
+                        endCopyOut()
+                    }
                 case .busy:
-                    if let result = try nextResult(until: deadline, token: nil), first == nil {
+                    if let result = try nextResult(until: deadline, heedsCancel: false),
+                        first == nil
+                    {
                         first = error(of: result)
                     }
                 }
@@ -293,6 +373,14 @@ extension Connection {
 extension PostgresError {
     static let lost = PostgresError(
         origin: .connectionLost, severity: "FATAL", message: "the connection is closed")
+
+    fileprivate static func silent(for time: Duration) -> PostgresError {
+        PostgresError(
+            origin: .connectionLost, severity: "FATAL",
+            message: "the server has said nothing for \(time), and takes no connection either",
+            hint: "It is stopped, overloaded or cut off. A server that only takes long over a "
+                + "query takes connections; --stall-timeout says when it is asked.")
+    }
 
     fileprivate static func timeLimit(_ limit: Duration?) -> PostgresError {
         PostgresError(

@@ -75,7 +75,7 @@ private struct Transfer {
     enum Failure: Error {
         case source(PostgresError?)
         case destination(PostgresError?)
-        case interrupted
+        case interrupted(Interruption, waitingFor: RelayError.Side)
     }
 
     let source: Connection
@@ -83,13 +83,17 @@ private struct Transfer {
     let progress: ((_ rows: Int64, _ bytes: Int64) -> Void)?
     var rows: Int64 = 0
     var bytes: Int64 = 0
+    /// When the destination last gave a sign of life: rows can come so slowly that none is sent on
+    /// for hours.
+    var destinationSeen = ContinuousClock.now
 
     /// Starts both COPYs, the source's first: where its query fails, nothing else has happened.
-    func begin(_ copyOut: String, _ copyIn: String) throws(Failure) {
+    mutating func begin(_ copyOut: String, _ copyIn: String) throws(Failure) {
         guard source.cancelToken?.isFired != true, destination.cancelToken?.isFired != true else {
-            throw .interrupted
+            throw .interrupted(.cancelled, waitingFor: .destination)
         }
         do { try source.send(SQL(verbatim: copyOut)) } catch { throw .source(error) }
+        try awaitFirstRow()
         _ = try result(of: source, expecting: .copyOut, Failure.source)
         do { try destination.send(SQL(verbatim: copyIn)) } catch { throw .destination(error) }
         _ = try result(of: destination, expecting: .copyIn, Failure.destination)
@@ -107,6 +111,7 @@ private struct Transfer {
             let length = Int(PQgetCopyData(outgoing, &row, 1))
             guard length > 0, let row else {
                 guard length == 0 else { break }
+                try seeDestination()
                 try awaitSource()
                 continue
             }
@@ -115,6 +120,7 @@ private struct Transfer {
             bytes += Int64(length)
             if chunk.append(row, length) { continue }
             try put(chunk.bytes)
+            destinationSeen = .now
             chunk.clear()
             if !chunk.append(row, length) {
                 try put(UnsafeRawBufferPointer(start: row, count: length))
@@ -143,11 +149,17 @@ private struct Transfer {
             let told = destination.settle(cancelling: known == nil)
             _ = source.settle(cancelling: true)
             return RelayError(side: .destination, error: known ?? told ?? .lost)
-        case .interrupted:
-            _ = destination.settle(cancelling: true)
-            _ = source.settle(cancelling: true)
-            return RelayError(side: .destination, error: .cancelled)
+        case .interrupted(let interruption, let side):
+            // The one that is not waited for is asked to end, whatever became of the other.
+            let (slow, other) = side == .source ? (source, destination) : (destination, source)
+            let error = slow.giveUp(after: interruption)
+            _ = other.settle(cancelling: true)
+            return RelayError(side: side, error: error)
         }
+    }
+
+    private func side(of connection: Connection) -> RelayError.Side {
+        connection === source ? .source : .destination
     }
 
     /// Waits until a side has got to a phase; returns the rows that its COPY was about.
@@ -159,9 +171,9 @@ private struct Transfer {
         while connection.phase != phase {
             let result: ResultHandle?
             do {
-                result = try connection.nextResult(until: .never, token: connection.cancelToken)
+                result = try connection.nextResult(until: .never, heedsCancel: true)
             } catch {
-                throw .interrupted
+                throw .interrupted(error, waitingFor: side(of: connection))
             }
             guard let result else { break }
             if let error = connection.error(of: result) { throw failure(error) }
@@ -173,13 +185,49 @@ private struct Transfer {
         return count
     }
 
+    /// Asks a destination that nothing was sent to for long whether it is still there.
+    private mutating func seeDestination() throws(Failure) {
+        guard let patience = destination.stallTimeout, destinationSeen + patience < .now else {
+            return
+        }
+        do {
+            try destination.requireAnswer(cancel: destination.cancelToken)
+        } catch {
+            throw .interrupted(error, waitingFor: .destination)
+        }
+        destinationSeen = .now
+    }
+
+    /// Waits for the source, which may compute for hours before it says anything. Meanwhile the
+    /// destination has nothing to say but that it goes away.
+    private mutating func awaitFirstRow() throws(Failure) {
+        let (outgoing, incoming): (OpaquePointer, OpaquePointer)
+        do { outgoing = try source.pointer() } catch { throw .source(error) }
+        do { incoming = try destination.pointer() } catch { throw .destination(error) }
+        while PQisBusy(outgoing) == 1, PQsocket(outgoing) >= 0 {
+            try seeDestination()
+            let wanted: Readiness = PQflush(outgoing) == 1 ? [.readable, .writable] : .readable
+            let ready = try sleep(
+                watching: source, (PQsocket(outgoing), wanted),
+                or: (PQsocket(incoming), .readable))
+            if !ready.1.isEmpty, !destination.takeInput() {
+                throw .destination(
+                    PostgresError(connection: incoming, origin: .connectionLost))
+            }
+            // Parses what it said.
+            if !ready.1.isEmpty { _ = PQisBusy(incoming) }
+            if !ready.0.isDisjoint(with: [.readable, .broken]), !source.takeInput() { return }
+        }
+    }
+
     /// Waits for the source, and looks after the destination meanwhile.
     private func awaitSource() throws(Failure) {
         let (outgoing, incoming): (OpaquePointer, OpaquePointer)
         do { outgoing = try source.pointer() } catch { throw .source(error) }
         do { incoming = try destination.pointer() } catch { throw .destination(error) }
         let ready = try sleep(
-            for: (PQsocket(outgoing), .readable), or: (PQsocket(incoming), .readable))
+            watching: source, (PQsocket(outgoing), .readable),
+            or: (PQsocket(incoming), .readable))
         if !ready.1.isEmpty { try heedDestination() }
         if !ready.0.isEmpty, !source.takeInput() { throw .source(nil) }
     }
@@ -201,7 +249,8 @@ private struct Transfer {
                 return
             }
             if left == 1 {
-                let ready = try sleep(for: (PQsocket(incoming), [.readable, .writable]))
+                let ready = try sleep(
+                    watching: destination, (PQsocket(incoming), [.readable, .writable]))
                 if !ready.0.isDisjoint(with: [.readable, .broken]) { try heedDestination() }
             }
             if taken == 0 { taken = PQputCopyData(incoming, start, Int32(bytes.count)) }
@@ -224,14 +273,24 @@ private struct Transfer {
     }
 
     private func sleep(
-        for first: (Int32, Readiness), or second: (Int32, Readiness) = (-1, [])
+        watching slow: Connection, _ first: (Int32, Readiness),
+        or second: (Int32, Readiness) = (-1, [])
     ) throws(Failure) -> (Readiness, Readiness) {
-        do {
-            return try wait(
-                for: first, or: second, tokens: (source.cancelToken, destination.cancelToken),
-                until: .never)
+        let other = slow === source ? destination : source
+        var asked = slow
+        do throws(Interruption) {
+            return try slow.watch(
+                first, or: second, tokens: (source.cancelToken, destination.cancelToken),
+                limit: .earliest(source.limit, destination.limit), until: .never
+            ) { () throws(Interruption) in
+                // While one computes, the other may go.
+                for connection in [slow, other] {
+                    asked = connection
+                    try connection.requireAnswer(cancel: connection.cancelToken)
+                }
+            }
         } catch {
-            throw .interrupted
+            throw .interrupted(error, waitingFor: side(of: asked))
         }
     }
 }

@@ -67,4 +67,12 @@ public enum SQLState {
     public static let versionMismatch = "RO019"
     /// Rows were copied into a table where their keys were not expected, and one was there.
     public static let rowsAreThere = "RO027"
+    /// A refresh took longer than it may.
+    public static let refreshTimeout = "RO030"
+    /// A snapshot was open on the source for longer than it may be.
+    public static let snapshotTooOld = "RO031"
+    /// A limit of the source has been reached: it is left alone.
+    public static let sourcePaused = "RO032"
+    /// As many connections to the source as it may have.
+    public static let sourceFull = "RO033"
 }

@@ -10,6 +10,15 @@ struct Deadline {
 
     static let never = Deadline(end: nil)
 
+    static func at(_ end: ContinuousClock.Instant?) -> Deadline { Deadline(end: end) }
+
+    static func earliest(_ one: Deadline, _ other: Deadline) -> Deadline {
+        guard let first = one.end, let second = other.end else {
+            return one.end == nil ? other : one
+        }
+        return Deadline(end: min(first, second))
+    }
+
     static func after(_ limit: Duration?) -> Deadline {
         Deadline(end: limit.map { .now + $0 })
     }
@@ -38,9 +47,14 @@ struct Readiness: OptionSet {
 }
 
 /// Why a wait ended otherwise than by a socket's readiness.
-enum Interruption: Error {
+enum Interruption: Error, Equatable {
     case cancelled
+    /// The time that the call was given.
     case timeLimit
+    /// A limit of the connection itself; what runs is to be cancelled.
+    case overdue(PostgresError)
+    /// The server is not there any more; there is nobody to be told.
+    case silent(PostgresError)
 }
 
 /// The one wait: sleeps until a socket is ready, a token is fired or the time is over.

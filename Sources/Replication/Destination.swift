@@ -33,7 +33,9 @@ public struct Destination: Sendable {
             try connection.execute(
                 """
                 SET client_min_messages = error; SET default_transaction_read_only = off; \
-                SET default_transaction_isolation = 'read committed'
+                SET default_transaction_isolation = 'read committed'; \
+                SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; \
+                SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000
                 """)
             return connection
         } catch {

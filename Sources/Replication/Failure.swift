@@ -47,7 +47,9 @@ public struct Failure: Error, Sendable, Equatable {
                 sqlState: refusal.code, message: refusal.message,
                 // The context of a COPY names table, line and column.
                 detail: refusal.detail ?? refusal.context, hint: refusal.hint,
-                during: during.map { "\($0), on the \(error.side.rawValue)" })
+                // A limit of all of it is no side's.
+                during: refusal.origin == .timeLimit
+                    ? during : during.map { "\($0), on the \(error.side.rawValue)" })
         case let error as RunError:
             self.init(any: error.failure, during: during)
         case let error as Failure:

@@ -16,7 +16,7 @@ public enum FailureKind: Sendable, Equatable {
     public init(sqlState: String) {
         switch sqlState {
         case SQLState.beingRefreshed, SQLState.sourceChanged, SQLState.busy,
-            SQLState.lockNotAvailable:
+            SQLState.lockNotAvailable, SQLState.sourcePaused, SQLState.sourceFull:
             self = .busy
         case SQLState.serializationFailure, SQLState.deadlockDetected:
             self = .conflict

@@ -23,6 +23,18 @@ public struct Inspection: Sendable {
             """)
     }
 
+    /// A line a source: its limits, and whether it is left alone because of one of them. The column
+    /// `json` has the line as JSON.
+    public func sources() async throws -> Records {
+        try await read(
+            """
+            SELECT s.*, extract(epoch FROM s.max_snapshot) AS snapshot_seconds, \
+            extract(epoch FROM s.max_lag) AS lag_seconds, \
+            extract(epoch FROM clock_timestamp() - s.paused_since) AS paused_seconds, \
+            to_jsonb(s)::text AS json FROM roneo.sources AS s ORDER BY s.source_name
+            """)
+    }
+
     /// The latest runs, newest first. The column `json` has the line as JSON.
     ///
     /// A run that is recorded as running while nobody works on its replica was abandoned: whoever

@@ -10,11 +10,18 @@ final class Journal: Sendable {
     private let destination: Destination
     private let runner: RunnerIdentity
     private let connection = Mutex<Connection?>(nil)
+    /// Why it was not reached, and until when nobody tries again: each job would wait in turn.
+    private let absence = Mutex<(failure: Failure, until: ContinuousClock.Instant)?>(nil)
     /// Enough for a row; a destination that is gone must not hold up the end.
     private let patience = Duration.seconds(10)
 
-    init(_ destination: Destination, runner: RunnerIdentity) {
+    private let stallTimeout: Duration?
+
+    init(
+        _ destination: Destination, runner: RunnerIdentity, stallTimeout: Duration? = .seconds(60)
+    ) {
         self.destination = destination
+        self.stallTimeout = stallTimeout
         self.runner = runner
     }
 
@@ -52,6 +59,11 @@ final class Journal: Sendable {
             """) == "t"
     }
 
+    /// Notes what a source says of its load; why it is to be left alone, where that is so.
+    func judgeLoad(_ source: String, _ answer: String) throws -> String? {
+        try value("SELECT roneo.judge_load(\(source), \(answer)::jsonb)")
+    }
+
     func close() {
         connection.withLock { connection in
             connection?.close()
@@ -74,14 +86,21 @@ final class Journal: Sendable {
                 open.close()
             }
         }
+        if let absence = absence.withLock({ $0 }), absence.until > .now { throw absence.failure }
         let new: Connection
+        let began = ContinuousClock.now
         do throws(RunError) {
             new = try destination.connect(
                 applicationName: runner.applicationName(for: "journal"), cancel: nil)
         } catch {
             // The job's own connection may still be there: this is one replica's failure.
-            throw error.failure
+            let failure = error.failure
+            if began + .seconds(1) < .now {
+                absence.withLock { $0 = (failure, .now + .seconds(30)) }
+            }
+            throw failure
         }
+        new.stallTimeout = stallTimeout
         connection = new
         return try new.execute(sql, timeLimit: patience).value
     }

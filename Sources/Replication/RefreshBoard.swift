@@ -20,6 +20,11 @@ final class RefreshBoard: Sendable {
         state.withLock { $0.queue.add(entries) }
     }
 
+    /// How many at a time may read from which source.
+    func limit(_ caps: [String: Int]) {
+        state.withLock { $0.queue.caps = caps }
+    }
+
     func next() -> RefreshQueue.Entry? {
         state.withLock { state in
             if cancel.isFired { state.queue.stop() }

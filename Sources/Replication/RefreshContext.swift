@@ -11,4 +11,9 @@ struct RefreshContext: Sendable {
     let observer: any RefreshObserver
     /// When nothing more is begun, no further round either.
     var deadline: ContinuousClock.Instant?
+    /// How long a server may say nothing before it is asked whether it is there.
+    var stallTimeout: Duration? = .seconds(60)
+    /// When whatever still runs is cancelled.
+    var runLimit: TimeLimit?
+    let sources = SourceGuard()
 }

@@ -16,6 +16,7 @@ final class RefreshJob {
     /// The runs of the present round by replica, once their start is recorded.
     private var runIds: [Int: Int64] = [:]
     private let began = ContinuousClock.now
+    private var limits = RefreshLimits.none
     /// Set where the destination cannot be reached any more, and no other job need try.
     private(set) var destinationLost: RunError?
 
@@ -71,10 +72,15 @@ final class RefreshJob {
         try beginRepull()
         for _ in 0..<Self.mostRounds {
             // What is left to read has its position, and the next run.
-            guard try roundOrStaged(), !isTimeUp else { return }
+            guard try roundOrStaged(), !isTimeUp, !isOutOfTime else { return }
         }
         throw Failure(
             sqlState: SQLState.accounting, message: "the plan of \(dest) does not come to an end")
+    }
+
+    /// What is committed stays; the rest is for the next refresh.
+    private var isOutOfTime: Bool {
+        limits.ofRefresh(began: began)?.isOver == true || worker.context.runLimit?.isOver == true
     }
 
     /// Notes what is to be pulled again; the rounds then do it, in chunks, and so does whoever comes
@@ -107,11 +113,17 @@ final class RefreshJob {
         if !goesOn { runIds = [:] }
         members = []
         var round = RefreshRound(dest, options: options, worker: worker)
-        defer { worker.rollBack() }
+        defer {
+            worker.rollBack()
+            worker.refreshLimit = nil
+            worker.snapshotLimit = nil
+        }
 
         during = "locking the replica"
         defer { members = round.members }
         try round.begin()
+        limits = round.limits
+        worker.refreshLimit = limits.ofRefresh(began: began)
         report.dest = round.dest
         report.source = round.sourceName
         report.method = round.asked?.method

@@ -20,6 +20,8 @@ struct RefreshQueue: Sendable {
     private var hasBegun = false
     private var running: [String: Int] = [:]
     private let perSource: Int
+    /// Sources that may have fewer.
+    var caps: [String: Int] = [:]
     private let deadline: ContinuousClock.Instant?
 
     init(perSource: Int, deadline: ContinuousClock.Instant?) {
@@ -61,6 +63,6 @@ struct RefreshQueue: Sendable {
 
     private func hasPlace(_ entry: Entry) -> Bool {
         guard let source = entry.source else { return true }
-        return running[source, default: 0] < perSource
+        return running[source, default: 0] < min(perSource, caps[source] ?? .max)
     }
 }

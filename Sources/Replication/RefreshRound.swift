@@ -27,6 +27,10 @@ struct RefreshRound {
     private var answers: [RoundAnswer] = []
     private var lockTimeout = "0"
     private var lockAttempts = 1
+    /// What a step that is not patient waits for a lock.
+    private var longLockTimeout = "0"
+    /// How long all of it may take, and what the source is spared.
+    private(set) var limits = RefreshLimits.none
 
     /// A replica of the round.
     struct Member {
@@ -70,10 +74,12 @@ struct RefreshRound {
         try destination.execute("BEGIN")
         let begun = try destination.execute(
             """
-            SELECT b.*, b.replica_id = (SELECT r.replica_id FROM roneo.replica AS r \
+            SELECT b.*, l.*, (SELECT p.value FROM roneo.pinned_settings() AS p \
+            WHERE p.setting_name = 'lock_timeout') AS long_lock_timeout, b.replica_id = (SELECT r.replica_id FROM roneo.replica AS r \
             WHERE r.dest = roneo.dest_of(\(dest))) AS asked, \
             to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS now \
-            FROM roneo.begin_refresh(ARRAY[roneo.dest_of(\(dest))]) AS b
+            FROM roneo.begin_refresh(ARRAY[roneo.dest_of(\(dest))]) AS b \
+            LEFT JOIN roneo.refresh_limits(roneo.dest_of(\(dest))) AS l ON true
             """)
         guard !begun.isEmpty else {
             throw Failure(
@@ -102,20 +108,42 @@ struct RefreshRound {
         owner = begun[0, "dest_owner"] ?? ""
         lockTimeout = begun[0, "lock_timeout_ms"] ?? "0"
         lockAttempts = begun[0, "lock_attempts"].flatMap { Int($0) } ?? 1
+        longLockTimeout = begun[0, "long_lock_timeout"] ?? "0"
+        limits = RefreshLimits(begun)
     }
 
     /// Phase two: asks the source, first outside and then inside of the transaction that stays
     /// open until the rows are read.
     mutating func probe() throws {
         source = try worker.source(named: sourceName, for: dest, mappings: destination)
+        try askLoad()
         let before = try members.map { try ask($0.questions.before) }
         try ask(members.first?.questions.opening)
+        worker.snapshotLimit = limits.ofSnapshot()
         try lockSource(members.compactMap(\.questions.lock))
+        try ask(limits.sourceCommands)
         answers = try zip(members, before).map { member, before in
             RoundAnswer(
                 replicaId: member.replicaId, options: options, before: before,
                 inside: try ask(member.questions.inside))
         }
+    }
+
+    /// A source that is busy with more important things is left alone.
+    private func askLoad() throws {
+        let sources = worker.context.sources
+        guard let query = limits.loadQuery, sources.isToBeAsked(sourceName),
+            let answer = try ask(query)
+        else { return }
+        guard let problem = try worker.context.journal.judgeLoad(sourceName, answer) else {
+            return sources.accept(sourceName)
+        }
+        let failure = Failure(
+            sqlState: SQLState.sourcePaused, message: problem,
+            hint: "Nothing to do: it is refreshed when that is over. roneo.set_source_limits sets "
+                + "the limit.")
+        sources.refuse(sourceName, failure, for: SourceGuard.freshness)
+        throw failure
     }
 
     private var answersJSON: String { JSON.array(answers.map(\.json)).description }
@@ -179,6 +207,7 @@ struct RefreshRound {
     /// Ends the source's transaction: its snapshot and its lock are in others' way.
     func releaseSource() {
         source.rollback()
+        worker.snapshotLimit = nil
     }
 
     /// Phase four: the accounting, and what the extension makes of it.
@@ -220,7 +249,7 @@ struct RefreshRound {
                 message: "the destination answered COMMIT with \(tag)")
         }
         // From here on it is done, whatever becomes of the source.
-        source.rollback()
+        releaseSource()
         for step in after {
             do {
                 try source.execute(SQL(verbatim: step.statement), timeLimit: Self.afterwards)
@@ -286,7 +315,8 @@ struct RefreshRound {
                 try destination.execute("SELECT set_config('lock_timeout', \(lockTimeout), true)")
                 let rows = try destination.execute(statement).affectedRows
                 try destination.execute("RELEASE SAVEPOINT roneo_step")
-                try destination.execute("SET LOCAL lock_timeout = 0")
+                try destination.execute(
+                    "SELECT set_config('lock_timeout', \(longLockTimeout), true)")
                 return rows
             } catch {
                 guard error.sqlState == SQLState.lockNotAvailable else { throw error }

@@ -21,6 +21,10 @@ public struct RefreshRun: Sendable {
     public var perSource = Int.max
     /// Begins nothing after that, nor what usually takes longer than what is left of it.
     public var maxRuntime: Duration?
+    /// Cancels what still runs after that.
+    public var cancelAfter: Duration?
+    /// How long a server may say nothing before it is asked whether it is there; nil: for ever.
+    public var stallTimeout: Duration? = .seconds(60)
     public var observer: any RefreshObserver = SilentObserver()
 
     public init(destination: Destination, selection: Selection) {
@@ -34,12 +38,14 @@ public struct RefreshRun: Sendable {
     public func callAsFunction(cancel: CancelToken) async throws -> RunReport {
         let began = ContinuousClock.now
         let runner = RunnerIdentity.current
-        let journal = Journal(destination, runner: runner)
+        let journal = Journal(destination, runner: runner, stallTimeout: stallTimeout)
         defer { journal.close() }
         let context = RefreshContext(
             destination: destination, sourceConninfos: sourceConninfos, runner: runner,
             journal: journal, cancel: cancel, observer: observer,
-            deadline: maxRuntime.map { began + $0 })
+            deadline: [maxRuntime, cancelAfter].compactMap { $0 }.min().map { began + $0 },
+            stallTimeout: stallTimeout,
+            runLimit: cancelAfter.map { Self.limit(began + $0, of: $0) })
         let board = RefreshBoard(
             perSource: perSource, deadline: context.deadline, cancel: cancel)
 
@@ -55,6 +61,7 @@ public struct RefreshRun: Sendable {
                         board.isStandby()
                         return
                     }
+                    board.limit(try caps(worker))
                     board.fill(entries)
                     wanted.yield(min(jobs, entries.count) - 1)
                     wanted.finish()
@@ -92,9 +99,10 @@ public struct RefreshRun: Sendable {
         case .named(let dests):
             var seen: Set<String> = []
             let wanted = dests.filter { seen.insert($0).inserted }
+            let sources = try? sourcesOf(wanted, connection)
             // What is no name at all, its own job reports.
             return ((try? onePerGroup(wanted, connection)) ?? wanted)
-                .map { RefreshQueue.Entry(dest: $0) }
+                .map { RefreshQueue.Entry(dest: $0, source: sources?[$0]) }
         case .due(let filter):
             let check = IdleCheck(worker: worker, filter: filter)
             // Those that are idle by their counters are marked, and not due any more.
@@ -129,6 +137,41 @@ public struct RefreshRun: Sendable {
             }
             return entries.filter { idle[$0.dest] == nil }
         }
+    }
+
+    private static func limit(_ end: ContinuousClock.Instant, of time: Duration) -> TimeLimit {
+        TimeLimit(
+            end: end,
+            error: PostgresError(
+                origin: .timeLimit, sqlState: SQLState.refreshTimeout,
+                message: "cancelled: the run has taken \(time), as long as it may",
+                hint: "--cancel-after says so. What was committed before stays, and the next run "
+                    + "goes on. roneo history shows which step takes the time."))
+    }
+
+    /// How many connections those sources may have that have a limit.
+    private func caps(_ worker: Worker) throws -> [String: Int] {
+        let limited = try worker.destination(for: "due").execute(
+            "SELECT source_name, max_connections FROM roneo.source WHERE max_connections > 0")
+        var caps: [String: Int] = [:]
+        for row in 0..<limited.count {
+            caps[limited[row, 0] ?? ""] = limited[row, 1].flatMap { Int($0) }
+        }
+        return caps
+    }
+
+    private func sourcesOf(
+        _ dests: [String], _ connection: Connection
+    ) throws -> [String: String] {
+        let known = try connection.execute(
+            """
+            SELECT w.dest, s.source_name FROM unnest(\(dests)::text[]) AS w (dest) \
+            JOIN roneo.replica AS r ON r.dest = roneo.dest_named(w.dest) \
+            JOIN roneo.source AS s ON s.source_id = r.source_id
+            """)
+        var sources: [String: String] = [:]
+        for row in 0..<known.count { sources[known[row, 0] ?? ""] = known[row, 1] }
+        return sources
     }
 
     /// The others of a refresh group come with the first one of it.

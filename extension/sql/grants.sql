@@ -16,12 +16,14 @@ BEGIN ATOMIC
     SELECT w.privilege, 'roneo.run'::regclass, NULL
     FROM (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS w (privilege)
     UNION ALL
+    SELECT 'UPDATE', 'roneo.source'::regclass, ARRAY['paused_since', 'paused_by', 'unread_limits']::name[]
+    UNION ALL
     SELECT 'UPDATE', s.relation, array_agg(a.attname ORDER BY a.attnum)
     FROM (VALUES
         ('roneo.replica'::regclass,
          ARRAY['source_id', 'source_schema', 'source_table', 'method', 'wanted_columns', 'filter',
                'filter_path', 'refresh_every', 'enabled', 'created_at', 'replica_id', 'source_lockable', 'refresh_group',
-               'priority', 'windows', 'window_text', 'window_zone']),
+               'priority', 'windows', 'window_text', 'window_zone', 'refresh_timeout']),
         ('roneo.control_replica'::regclass,
          ARRAY['replica_id', 'control', 'control_type', 'key_columns', 'key_is_unique', 'append_only', 'null_control',
                'reads_xmin', 'boundary', 'look_back', 'batch_limit', 'blackout', 'control_zone', 'sweep_every']),

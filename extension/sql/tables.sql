@@ -32,8 +32,18 @@ CREATE TABLE roneo.source (
     owns_server     boolean     NOT NULL,
     source_encoding text,
     created_at      timestamptz NOT NULL DEFAULT now(),
+    max_connections integer,
+    max_snapshot    interval,
+    max_lag         interval,
+    max_lag_bytes   bigint,
+    max_xmin_age    bigint,
+    paused_since    timestamptz,
+    paused_by       text,
+    unread_limits   text,
     CONSTRAINT source_pkey PRIMARY KEY (source_id),
-    CONSTRAINT source_source_name_key UNIQUE (source_name)
+    CONSTRAINT source_source_name_key UNIQUE (source_name),
+    CONSTRAINT source_max_connections_chk CHECK (max_connections BETWEEN 1 AND 999),
+    CONSTRAINT source_limits_chk CHECK (max_snapshot > interval '0' AND max_lag > interval '0' AND max_lag_bytes > 0 AND max_xmin_age > 0)
 );
 COMMENT ON TABLE roneo.source IS
     'A database that rows come from. The connection and its secret stay in a foreign server and its user mappings.';
@@ -41,6 +51,14 @@ COMMENT ON COLUMN roneo.source.owns_server IS
     'Whether create_source made the foreign server, so that drop_source drops it too.';
 COMMENT ON COLUMN roneo.source.source_encoding IS
     'What the bytes of a SQL_ASCII source really are, such as LATIN1; NULL for what the server says.';
+COMMENT ON COLUMN roneo.source.max_connections IS 'How many connections to it all runners of this database may have at once; NULL: any number. So all limits.';
+COMMENT ON COLUMN roneo.source.max_snapshot IS 'How long a refresh may hold a snapshot there.';
+COMMENT ON COLUMN roneo.source.max_lag IS 'How far its standbys may lag before it is left alone.';
+COMMENT ON COLUMN roneo.source.max_lag_bytes IS 'The same, in bytes of its log.';
+COMMENT ON COLUMN roneo.source.max_xmin_age IS 'How many transactions its oldest snapshot may be old before it is left alone.';
+COMMENT ON COLUMN roneo.source.paused_since IS 'Since when refreshes from it are put off; NULL: they are not.';
+COMMENT ON COLUMN roneo.source.paused_by IS 'Which limit was passed.';
+COMMENT ON COLUMN roneo.source.unread_limits IS 'Why limits are not kept: the role of the connection may not know; NULL: they are.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.source', '');
 SELECT pg_catalog.pg_extension_config_dump('roneo.source_source_id_seq', '');
 
@@ -77,6 +95,7 @@ CREATE TABLE roneo.replica (
     window_zone     text,
     lasting_failures integer    NOT NULL DEFAULT 0,
     quarantined_at  timestamptz,
+    refresh_timeout interval,
     CONSTRAINT replica_pkey PRIMARY KEY (replica_id),
     CONSTRAINT replica_dest_key UNIQUE (dest),
     CONSTRAINT replica_source_id_fkey FOREIGN KEY (source_id) REFERENCES roneo.source,
@@ -85,7 +104,8 @@ CREATE TABLE roneo.replica (
     CONSTRAINT replica_priority_chk CHECK (priority BETWEEN -100 AND 100),
     CONSTRAINT replica_windows_chk CHECK (
         num_nulls(windows, window_text, window_zone) IN (0, 3)
-        AND NOT isempty(windows) AND windows <@ '{[0,20160)}'::int4multirange)
+        AND NOT isempty(windows) AND windows <@ '{[0,20160)}'::int4multirange),
+    CONSTRAINT replica_refresh_timeout_chk CHECK (refresh_timeout >= interval '0')
 );
 COMMENT ON TABLE roneo.replica IS
     'One registered pair: a source table (or view) and its copy. What only one method knows is in that method''s table.';
@@ -108,6 +128,8 @@ COMMENT ON COLUMN roneo.replica.quarantined_at IS
     'Since when it is not due any more, after quarantine_after such failures; NULL: it is not in quarantine.';
 COMMENT ON COLUMN roneo.replica.refresh_every IS 'The promised age; NULL: refreshed only when told to.';
 COMMENT ON COLUMN roneo.replica.generation IS 'Counts the refreshes that ended, whatever their outcome.';
+COMMENT ON COLUMN roneo.replica.refresh_timeout IS
+    'How long one refresh, or one batch of it, may take; 0: as long as it likes; NULL: as the setting refresh_timeout_s says.';
 COMMENT ON COLUMN roneo.replica.failures IS 'Failed refreshes in a row.';
 COMMENT ON COLUMN roneo.replica.source_state IS
     'A hash of what the source counted of the table just before the last refresh read it; NULL: not known, or not all was read.';
@@ -344,14 +366,14 @@ CREATE TABLE roneo.setting (
     CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
         ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'exact_check_s',
          'late_warning_pct', 'late_critical_pct', 'failures_warning', 'failures_critical', 'copy_mb_warning',
-         'copy_s_warning', 'drift_warning_pct', 'held_warning_s', 'jobmon', 'quarantine_after')),
+         'copy_s_warning', 'drift_warning_pct', 'held_warning_s', 'jobmon', 'quarantine_after', 'refresh_timeout_s', 'paused_warning_s')),
     -- A lock_timeout of nothing would wait for ever, and no attempt would never get its lock.
     CONSTRAINT setting_value_chk CHECK (
         value ~ CASE WHEN setting_name IN ('lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'failures_warning', 'failures_critical')
                      THEN '^0*[1-9][0-9]{0,8}$' WHEN setting_name = 'jobmon' THEN '^[01]$' ELSE '^[0-9]{1,9}$' END)
 );
 COMMENT ON TABLE roneo.setting IS
-    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs. quarantine_after: how many lasting failures in a row.';
+    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_, paused_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs. quarantine_after: how many lasting failures in a row. refresh_timeout_s: how long a refresh may take.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.setting', '');
 
 CREATE TABLE roneo.grantee (

@@ -4,12 +4,12 @@ ALTER TABLE roneo.setting DROP CONSTRAINT setting_setting_name_chk, DROP CONSTRA
 ALTER TABLE roneo.setting ADD CONSTRAINT setting_setting_name_chk CHECK (setting_name IN
     ('history_days', 'lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'exact_check_s',
      'late_warning_pct', 'late_critical_pct', 'failures_warning', 'failures_critical', 'copy_mb_warning',
-     'copy_s_warning', 'drift_warning_pct', 'held_warning_s', 'jobmon', 'quarantine_after'));
+     'copy_s_warning', 'drift_warning_pct', 'held_warning_s', 'jobmon', 'quarantine_after', 'refresh_timeout_s', 'paused_warning_s'));
 ALTER TABLE roneo.setting ADD CONSTRAINT setting_value_chk CHECK (
     value ~ CASE WHEN setting_name IN ('lock_timeout_ms', 'lock_attempts', 'connect_timeout_s', 'failures_warning', 'failures_critical')
                      THEN '^0*[1-9][0-9]{0,8}$' WHEN setting_name = 'jobmon' THEN '^[01]$' ELSE '^[0-9]{1,9}$' END);
 COMMENT ON TABLE roneo.setting IS
-    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs. quarantine_after: how many lasting failures in a row.';
+    'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_, paused_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs. quarantine_after: how many lasting failures in a row. refresh_timeout_s: how long a refresh may take.';
 
 -- Schedules: windows, priority, quarantine.
 ALTER TABLE roneo.replica
@@ -42,3 +42,23 @@ SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replic
 CREATE OR REPLACE VIEW roneo.updater_replica AS
 SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'updater';
 DROP FUNCTION roneo.goes_straight(roneo.replica, roneo.control_replica, jsonb, jsonb, boolean);
+
+-- Limits of refreshes and of sources.
+ALTER TABLE roneo.replica ADD COLUMN refresh_timeout interval,
+    ADD CONSTRAINT replica_refresh_timeout_chk CHECK (refresh_timeout >= interval '0');
+COMMENT ON COLUMN roneo.replica.refresh_timeout IS
+    'How long one refresh, or one batch of it, may take; 0: as long as it likes; NULL: as the setting refresh_timeout_s says.';
+ALTER TABLE roneo.source
+    ADD COLUMN max_connections integer, ADD COLUMN max_snapshot interval, ADD COLUMN max_lag interval,
+    ADD COLUMN max_lag_bytes bigint, ADD COLUMN max_xmin_age bigint, ADD COLUMN paused_since timestamptz,
+    ADD COLUMN paused_by text, ADD COLUMN unread_limits text,
+    ADD CONSTRAINT source_max_connections_chk CHECK (max_connections BETWEEN 1 AND 999),
+    ADD CONSTRAINT source_limits_chk CHECK (max_snapshot > interval '0' AND max_lag > interval '0' AND max_lag_bytes > 0 AND max_xmin_age > 0);
+COMMENT ON COLUMN roneo.source.max_connections IS 'How many connections to it all runners of this database may have at once; NULL: any number. So all limits.';
+COMMENT ON COLUMN roneo.source.max_snapshot IS 'How long a refresh may hold a snapshot there.';
+COMMENT ON COLUMN roneo.source.max_lag IS 'How far its standbys may lag before it is left alone.';
+COMMENT ON COLUMN roneo.source.max_lag_bytes IS 'The same, in bytes of its log.';
+COMMENT ON COLUMN roneo.source.max_xmin_age IS 'How many transactions its oldest snapshot may be old before it is left alone.';
+COMMENT ON COLUMN roneo.source.paused_since IS 'Since when refreshes from it are put off; NULL: they are not.';
+COMMENT ON COLUMN roneo.source.paused_by IS 'Which limit was passed.';
+COMMENT ON COLUMN roneo.source.unread_limits IS 'Why limits are not kept: the role of the connection may not know; NULL: they are.';

@@ -20,12 +20,12 @@ SELECT is(roneo.windows_of(windows)::text, expected, format('%L is understood', 
     ('mon-sun',                           NULL),
     ('',                                  NULL)
 ) AS c (windows, expected);
-SELECT throws_ok(format('SELECT roneo.windows_of(%L)', windows), 'RO030', NULL, format('%L is refused', windows))
+SELECT throws_ok(format('SELECT roneo.windows_of(%L)', windows), 'RO028', NULL, format('%L is refused', windows))
 FROM unnest('{nights,mon-fri 22-6,25:00-26:00,12:00-12:60,24:00-06:00,22:00-22:00,"mon-fri,","mon 22:00-","22:00-06:00 mon",mo 08:00-09:00,mon08:00-09:00}'::text[]) AS windows;
 SELECT throws_like($$ SELECT roneo.windows_of('mon-fri 22:00-06:00; nights') $$, '%''nights''%', 'and the error says which');
 SELECT is(roneo.zone_of('europe/berlin'), 'Europe/Berlin', 'a zone is found in any case');
-SELECT throws_ok($$ SELECT roneo.zone_of('Berlin') $$, 'RO030', NULL, 'an unknown one is refused');
-SELECT throws_ok($$ SELECT roneo.zone_of('Foo+3') $$, 'RO030', NULL, 'as is one without rules');
+SELECT throws_ok($$ SELECT roneo.zone_of('Berlin') $$, 'RO028', NULL, 'an unknown one is refused');
+SELECT throws_ok($$ SELECT roneo.zone_of('Foo+3') $$, 'RO028', NULL, 'as is one without rules');
 
 -- On the clocks of a zone.
 CREATE FUNCTION opens(at timestamptz, windows text, zone text) RETURNS text LANGUAGE sql
@@ -119,12 +119,12 @@ SELECT is(schedule_of('a'), '2 days|{[9960,10020)}|sun 22:00-23:00|UTC|-100', 't
 SELECT roneo.set_schedule('a', windows => 'mon') \g /dev/null
 SELECT is(schedule_of('a'), '2 days|{[0,1440)}|mon|UTC|-100', 'or the windows alone');
 SELECT throws_ok(statement, code, NULL, what) FROM (VALUES
-    ($$ SELECT roneo.set_schedule('a', '3 days', 'never', 'UTC') $$,       'RO030', 'windows that are none'),
-    ($$ SELECT roneo.set_schedule('a', '3 days', 'mon', 'Mars/Utopia') $$, 'RO030', 'a zone that is none'),
-    ($$ SELECT roneo.set_schedule('b', '3 days', 'mon') $$,                'RO030', 'windows without a zone'),
-    ($$ SELECT roneo.set_schedule('b', '3 days', zone => 'UTC') $$,        'RO030', 'a zone without windows'),
-    ($$ SELECT roneo.set_schedule('a', '-1 day') $$,                       'RO030', 'a negative interval'),
-    ($$ SELECT roneo.set_schedule('a', '3 days', priority => 101) $$,      'RO030', 'a priority that is too high'),
+    ($$ SELECT roneo.set_schedule('a', '3 days', 'never', 'UTC') $$,       'RO028', 'windows that are none'),
+    ($$ SELECT roneo.set_schedule('a', '3 days', 'mon', 'Mars/Utopia') $$, 'RO028', 'a zone that is none'),
+    ($$ SELECT roneo.set_schedule('b', '3 days', 'mon') $$,                'RO028', 'windows without a zone'),
+    ($$ SELECT roneo.set_schedule('b', '3 days', zone => 'UTC') $$,        'RO028', 'a zone without windows'),
+    ($$ SELECT roneo.set_schedule('a', '-1 day') $$,                       'RO028', 'a negative interval'),
+    ($$ SELECT roneo.set_schedule('a', '3 days', priority => 101) $$,      'RO028', 'a priority that is too high'),
     ($$ SELECT roneo.set_schedule('pg_class', '3 days') $$,                'RO001', 'what is no replica')
 ) AS c (statement, code, what);
 SELECT is(concat_ws(' ', schedule_of('a'), schedule_of('b')), '2 days|{[0,1440)}|mon|UTC|-100 01:00:00|0', 'change nothing');
@@ -200,7 +200,7 @@ SELECT is(due_now('0'), 'public.a public.b public.c', 'but not by nothing');
 UPDATE roneo.replica SET created_at = now() - interval '2 hours';
 SELECT is((SELECT count(*) FROM roneo.due(jitter => '1 hour') WHERE due_at > now() - interval '2 hours' AND due_at < now() - interval '1 hour'), 3::bigint, 'less than an interval later');
 SELECT is((SELECT array_agg(due_at) FROM roneo.due(jitter => '1 hour')), (SELECT array_agg(due_at) FROM roneo.due(jitter => '1 hour')), 'each time the same');
-SELECT throws_ok($$ SELECT roneo.due(jitter => '-1 min') $$, 'RO030', NULL, 'a negative one is refused');
+SELECT throws_ok($$ SELECT roneo.due(jitter => '-1 min') $$, 'RO028', NULL, 'a negative one is refused');
 
 -- Time that is left.
 DELETE FROM roneo.run;

@@ -59,7 +59,7 @@ SELECT lives_ok($$ SELECT roneo.create_source('Odd "Näme"; %s',
 SELECT is(concat_ws(' ', server_name, owns_server, source_encoding), 'roneo_Odd "Näme"; %s t LATIN1',
     'its server is named after it') FROM roneo.source;
 SELECT is(roneo.source_conninfo('Odd "Näme"; %s'),
-    $$connect_timeout='10' dbname='it\'s' host='/tmp' password='p \\ \'q' tcp_user_timeout='60000' user='other'$$,
+    $$connect_timeout='10' dbname='it\'s' host='/tmp' keepalives_count='3' keepalives_idle='30' keepalives_interval='10' password='p \\ \'q' tcp_user_timeout='60000' user='other'$$,
     'the connection string comes out quoted, with timeouts, and arguments override it');
 SELECT is(parsed(roneo.source_conninfo('Odd "Näme"; %s')) ->> 'password', 'p \ ''q', 'and is read as it was written');
 SELECT lives_ok($$ INSERT INTO roneo.setting VALUES ('connect_timeout_s', '3') $$, 'the timeout is a setting');
@@ -96,7 +96,7 @@ CREATE USER MAPPING FOR PUBLIC SERVER existing OPTIONS (user 'everyone');
 SELECT roneo.create_source('adopted', server => 'existing');
 SELECT unalike(whole_error($$ SELECT roneo.create_source('s', server => 'existing', password => 'secret1', for_role => 'public') $$),
     '%secret1%', 'nor one that cannot be kept, because there is a mapping already');
-SELECT alike(roneo.source_conninfo('adopted'), '%host=''/tmp'' tcp_user_timeout=''60000'' user=''everyone''',
+SELECT alike(roneo.source_conninfo('adopted'), '%host=''/tmp'' keepalives_count=''3'' keepalives_idle=''30'' keepalives_interval=''10'' tcp_user_timeout=''60000'' user=''everyone''',
     'the mapping of PUBLIC is used where there is no other, application_name left to who connects');
 SELECT throws_ok($$ SELECT roneo.drop_source('nobody') $$, 'RO003', NULL, 'an unknown source is refused');
 SELECT lives_ok($$ SELECT roneo.drop_source('adopted'), roneo.drop_source('Odd "Näme"; %s') $$, 'sources are dropped');

@@ -10,6 +10,7 @@ struct Refresh: AsyncParsableCommand {
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
     @OptionGroup(title: "Sources") var sources: SourceOptions
+    @OptionGroup(title: "Limits") var limits: LimitOptions
     @OptionGroup(title: "Output") var output: OutputOptions
 
     @Option(name: .shortAndLong, help: "How many replicas to refresh at a time.")
@@ -42,6 +43,7 @@ struct Refresh: AsyncParsableCommand {
             dropDependents: dropDependents, force: force, sweep: sweep,
             repull: repull ? .init(from: from, to: to) : nil)
         run.jobs = jobs
+        limits.apply(to: &run)
         try await output.carryOut(run)
     }
 }

@@ -13,6 +13,7 @@ struct Run: AsyncParsableCommand {
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
     @OptionGroup(title: "Sources") var sources: SourceOptions
+    @OptionGroup(title: "Limits") var limits: LimitOptions
     @OptionGroup(title: "Output") var output: OutputOptions
 
     @Option(name: .shortAndLong, help: "How many replicas to refresh at a time.")
@@ -56,6 +57,7 @@ struct Run: AsyncParsableCommand {
                     groups: onlyGroups.isEmpty ? nil : onlyGroups, jitter: jitter?.duration)))
         run.sourceConninfos = sources.conninfos
         run.jobs = jobs
+        limits.apply(to: &run)
         run.perSource = perSource ?? .max
         run.maxRuntime = maxRuntime?.duration
         guard let metricsFile else { return try await output.carryOut(run) }

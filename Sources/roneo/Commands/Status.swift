@@ -6,15 +6,21 @@ struct Status: AsyncParsableCommand {
         abstract: "Show how fresh every replica is.")
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
+    @Flag(help: "Show the sources instead: their limits, and which are left alone.")
+    var sources = false
     @Flag(help: "Print JSON.")
     var json = false
 
     func run() async throws {
         let inspection = Inspection(
             destination: target.destination, cancel: try Interruption.cancelToken())
-        let records = try await reported { try await inspection.status() }
+        let records = try await reported {
+            sources ? try await inspection.sources() : try await inspection.status()
+        }
         if json {
             Terminal.output.line(RecordText.json(records))
+        } else if sources {
+            Terminal.output.write(RecordText.sources(records, Terminal.output))
         } else {
             Terminal.output.write(RecordText.status(records, Terminal.output))
         }

@@ -43,6 +43,39 @@ enum RecordText {
         return text(grid, terminal)
     }
 
+    static func sources(_ records: Records, _ terminal: Terminal) -> String {
+        guard !records.rows.isEmpty else { return "No source is registered.\n" }
+        var grid = TextGrid([
+            .init(title: "source", shrinks: true),
+            .init(title: "replicas", alignment: .right),
+            .init(title: "state"),
+            .init(title: "since", alignment: .right, isOptional: true),
+            .init(title: "connections", alignment: .right, isOptional: true),
+            .init(title: "snapshot", alignment: .right, isOptional: true),
+            .init(title: "lag", alignment: .right, isOptional: true),
+            .init(title: "lag bytes", alignment: .right, isOptional: true),
+            .init(title: "xmin age", alignment: .right, isOptional: true),
+            .init(title: "message", shrinks: true, isOptional: true),
+        ])
+        for row in records.rows.indices {
+            let limit = records[row, "max_connections"]
+            let state = records[row, "state"]
+            grid.add([
+                .init(records[row, "source_name"]),
+                .init(records[row, "replicas"]),
+                .init(state, state == "ok" ? .green : .yellow),
+                .init(age(records[row, "paused_seconds"])),
+                .init(limit.map { "\(records[row, "connections"] ?? "0") of \($0)" }),
+                .init(age(records[row, "snapshot_seconds"])),
+                .init(age(records[row, "lag_seconds"])),
+                .init(bytes(records[row, "max_lag_bytes"])),
+                .init(count(records[row, "max_xmin_age"])),
+                .init(records[row, "paused_by"] ?? records[row, "unread_limits"]),
+            ])
+        }
+        return text(grid, terminal)
+    }
+
     static func history(_ records: Records, _ terminal: Terminal) -> String {
         guard !records.rows.isEmpty else { return "There has been no run.\n" }
         var grid = TextGrid([
@@ -67,7 +100,7 @@ enum RecordText {
                 .init(records[row, "hand"]),
                 .init(outcome, style(outcome: outcome)),
                 .init(count(records[row, "rows_received"])),
-                .init(records[row, "bytes"].flatMap { Int64($0) }.map { Quantity.bytes($0) }),
+                .init(bytes(records[row, "bytes"])),
                 .init(seconds(records[row, "seconds"])),
                 .init(message.map { code + $0 }),
             ])
@@ -95,6 +128,10 @@ enum RecordText {
 
     private static func count(_ text: String?) -> String? {
         text.flatMap { Int64($0) }.map { Quantity.count($0) }
+    }
+
+    private static func bytes(_ text: String?) -> String? {
+        text.flatMap { Int64($0) }.map { Quantity.bytes($0) }
     }
 
     private static func seconds(_ text: String?) -> String? {

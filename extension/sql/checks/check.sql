@@ -193,6 +193,22 @@ END;
 COMMENT ON FUNCTION roneo.judge_runner(roneo.status[], text) IS
     'The finding that nobody refreshes at all: no replica was tried since the first of the late ones was due.';
 
+CREATE OR REPLACE FUNCTION roneo.judge_source(s roneo.source, levels jsonb)
+RETURNS TABLE (check_name text, object text, level text, message text, advice text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT 'paused', quote_ident(s.source_name), 'WARNING',
+           format('nothing is refreshed from it for %s: %s', roneo.span_text(clock_timestamp() - s.paused_since), s.paused_by),
+           'Look at that source: its standbys, pg_stat_activity, pg_replication_slots, pg_prepared_xacts. Or change the limit: roneo.set_source_limits.'
+    WHERE s.paused_since < clock_timestamp() - make_interval(secs => (levels ->> 'paused_warning_s')::float8)
+    UNION ALL
+    SELECT 'limits', quote_ident(s.source_name), 'WARNING', format('limits are not kept: %s', s.unread_limits),
+           format('roneo preflight %L prints the GRANT.', s.source_name)
+    WHERE s.unread_limits IS NOT NULL;
+END;
+COMMENT ON FUNCTION roneo.judge_source(roneo.source, jsonb) IS
+    'Findings about a source: paused for long, or limits that cannot be kept.';
+
 CREATE OR REPLACE FUNCTION roneo.find_problems(ids integer[], late_warning numeric, late_critical numeric, levels jsonb)
 RETURNS TABLE (check_name text, object text, level text, message text, advice text)
 LANGUAGE sql STABLE
@@ -218,6 +234,9 @@ BEGIN ATOMIC
         SELECT j.* FROM watched AS w CROSS JOIN LATERAL roneo.judge_size(w.line, levels) AS j
         UNION ALL
         SELECT j.* FROM watched AS w CROSS JOIN LATERAL roneo.judge_promise(w.line, levels) AS j
+        UNION ALL
+        SELECT j.* FROM roneo.source AS o CROSS JOIN LATERAL roneo.judge_source(o, levels) AS j
+        WHERE o.source_name IN (SELECT (w.line).source_name FROM watched AS w)
     ) AS a (check_name, object, level, message, advice)
     ORDER BY roneo.level_rank(a.level), a.check_name = 'runner' DESC, a.check_name, a.object;
 END;

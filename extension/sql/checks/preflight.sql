@@ -10,6 +10,7 @@ BEGIN
     RETURN format($probe$
 SELECT pg_catalog.jsonb_build_object(
     'user', current_user,
+    'reads_stats', pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'),
     'superuser', (SELECT u.rolsuper FROM pg_catalog.pg_roles AS u WHERE u.rolname = current_user),
     'identity', %s,
     'capture', (
@@ -104,7 +105,13 @@ BEGIN ATOMIC
                      ELSE 'unknown; name it as source_encoding of roneo.source, such as LATIN1'
                      END) END,
            NULL
-    FROM roneo.source AS s WHERE s.source_name = name;
+    FROM roneo.source AS s WHERE s.source_name = name
+    UNION ALL
+    SELECT 'limits', u.problem IS NULL, coalesce(u.problem, 'can be kept'),
+           CASE WHEN u.problem IS NOT NULL THEN format('GRANT pg_read_all_stats TO %I;', answer ->> 'user') END
+    FROM roneo.source AS s
+    CROSS JOIN LATERAL (SELECT roneo.unread_limits(s, (answer ->> 'reads_stats')::boolean, answer ->> 'user')) AS u (problem)
+    WHERE s.source_name = name AND coalesce(s.max_lag::text, s.max_lag_bytes::text, s.max_xmin_age::text) IS NOT NULL;
 END;
 COMMENT ON FUNCTION roneo.preflight_server(text, jsonb) IS 'Findings about a source as a whole.';
 

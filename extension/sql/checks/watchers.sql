@@ -33,7 +33,7 @@ BEGIN ATOMIC
     FROM pg_class AS c
     WHERE c.relnamespace = 'roneo'::regnamespace AND c.relkind IN ('r', 'v')
       AND (c.oid IN (SELECT u.objid FROM used AS u WHERE u.classid = 'pg_class'::regclass)
-           OR c.relname IN ('status', 'run', 'settings', 'source', 'snapshot_replica', 'plain_replica'))
+           OR c.relname IN ('status', 'run', 'settings', 'source', 'sources', 'snapshot_replica', 'plain_replica'))
     UNION ALL
     SELECT 'EXECUTE', 'FUNCTION', f.oid::regprocedure::text, f.oid
     FROM used AS u

@@ -23,7 +23,8 @@ BEGIN ATOMIC
            -- Compiling a probe takes longer than running it.
            ('jit',                 'off'),
            ('statement_timeout',   '0'),
-           ('lock_timeout',        '0'),
+           -- Patient steps have a shorter one. Whoever forgot a lock is not waited for.
+           ('lock_timeout',        '5min'),
            ('idle_in_transaction_session_timeout', '0');
 END;
 COMMENT ON FUNCTION roneo.pinned_settings() IS
@@ -37,13 +38,16 @@ END;
 COMMENT ON FUNCTION roneo.pin_settings() IS 'Applies roneo.pinned_settings() to this transaction.';
 
 -- SET, BEGIN and LOCK take no snapshot; so the lock that follows precedes the snapshot.
--- Behind an ALTER TABLE it waits for half a minute; then the refresh is deferred.
+-- Behind an ALTER TABLE it waits for half a minute; then the refresh is deferred. A client that is
+-- gone without a word is noticed in a minute, not in hours.
 CREATE OR REPLACE FUNCTION roneo.source_opening()
 RETURNS text LANGUAGE sql STABLE
 RETURN (
     SELECT concat('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ',
         string_agg(format('SET LOCAL %s = %s; ', setting_name,
             CASE WHEN setting_name = 'search_path' THEN value ELSE quote_literal(value) END), ''),
+        'SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; ',
+        'SET LOCAL tcp_keepalives_count = 3; SET LOCAL tcp_user_timeout = 60000; ',
         'SET LOCAL lock_timeout = ''30s''')
     FROM roneo.pinned_settings()
 );
@@ -259,6 +263,7 @@ BEGIN
         WHERE r.dest = ANY (members)
         ORDER BY r.replica_id;
     PERFORM roneo.pin_settings();
+    PERFORM roneo.pin_limits(members);
 END;
 $$;
 COMMENT ON FUNCTION roneo.begin_refresh(regclass[]) IS

@@ -59,7 +59,7 @@ BEGIN
     RETURN extract(epoch FROM jitter);
 END;
 $$;
-COMMENT ON FUNCTION roneo.jitter_seconds(interval) IS 'A span of jitter in seconds. Raises RO030 for a negative one.';
+COMMENT ON FUNCTION roneo.jitter_seconds(interval) IS 'A span of jitter in seconds. Raises RO028 for a negative one.';
 
 CREATE OR REPLACE FUNCTION roneo.jitter_salt()
 RETURNS text LANGUAGE sql STABLE

@@ -320,7 +320,7 @@ COMMENT ON FUNCTION roneo.record_start(regclass, text) IS
 
 CREATE OR REPLACE FUNCTION roneo.failure_outcome(sqlstate_code text)
 RETURNS text LANGUAGE sql IMMUTABLE
-RETURN CASE WHEN sqlstate_code IN ('55P03', 'RO002', 'RO013', 'RO016', 'RO020', 'RO026') THEN 'deferred' ELSE 'failed' END;
+RETURN CASE WHEN sqlstate_code IN ('55P03', 'RO002', 'RO013', 'RO016', 'RO020', 'RO026', 'RO032', 'RO033') THEN 'deferred' ELSE 'failed' END;
 COMMENT ON FUNCTION roneo.failure_outcome(text) IS
     'deferred where another attempt is all that is needed, else failed.';
 
@@ -346,7 +346,8 @@ BEGIN
         RETURN (SELECT u.outcome FROM roneo.run AS u WHERE u.run_id = ended);
     END IF;
     FOR r IN SELECT known.* FROM roneo.replica AS known WHERE known.dest = ANY (dests) LOOP
-        ended := (facts ->> 'run_id')::bigint;
+        PERFORM roneo.note_pause(r.source_id, sqlstate_code, record_failure.message);
+        ended := coalesce((facts ->> 'run_id')::bigint, roneo.same_pause(r.replica_id, sqlstate_code));
         IF ended IS NULL THEN
             ended := roneo.new_run(r, coalesce(facts ->> 'hand', 'sql'),
                 clock_timestamp() - make_interval(secs => coalesce((facts ->> 'seconds')::float8, 0)),

@@ -39,6 +39,7 @@ BEGIN
     PERFORM roneo.lock_over_link(link, ARRAY(
         SELECT b.one ->> 'lock' FROM jsonb_array_elements(begun) WITH ORDINALITY AS b (one, nr)
         WHERE b.one ->> 'lock' IS NOT NULL ORDER BY b.nr));
+    PERFORM roneo.limit_link(link);
     FOR one IN SELECT b FROM jsonb_array_elements(begun) AS b LOOP
         answers := answers || jsonb_build_object(
             'replica_id', one -> 'replica_id', 'hand', 'sql', 'options', options,
@@ -81,13 +82,15 @@ DECLARE
     deferred boolean := false;
 BEGIN
     FOR planned IN
-        SELECT p.*, b.one ->> 'dest_owner' AS owner, ROW(p.stage, p.kind, p.purpose, p.statement, p.into_table, p.into_list,
+        SELECT p.*, p.ordinality = max(p.ordinality) FILTER (WHERE p.kind IN ('transfer', 'check')) OVER () AS is_last_read,
+               b.one ->> 'dest_owner' AS owner, ROW(p.stage, p.kind, p.purpose, p.statement, p.into_table, p.into_list,
                p.into_types, NULL, NULL, p.counts, p.patient)::roneo.step AS step
         FROM roneo.plan_refresh(answers) WITH ORDINALITY AS p
         JOIN jsonb_array_elements(begun) AS b (one) ON (b.one ->> 'replica_id')::integer = p.replica_id
         ORDER BY p.ordinality
     LOOP
         began := clock_timestamp();
+        PERFORM roneo.require_time();
         report := CASE WHEN deferred THEN '{"outcome": "skipped"}'
                        ELSE roneo.run_step(planned.kind, planned.step, link, planned.owner) END;
         report := '{"outcome": "done"}'::jsonb || report || jsonb_build_object(
@@ -95,6 +98,8 @@ BEGIN
             'purpose', planned.purpose, 'counts', planned.counts,
             'seconds', round(extract(epoch FROM clock_timestamp() - began)::numeric, 3));
         deferred := deferred OR report ->> 'outcome' = 'deferred';
+        -- Indexes are built without holding up the source.
+        PERFORM roneo.release_link(link) WHERE planned.is_last_read;
         reports := reports || (report || jsonb_build_object('replica_id', planned.replica_id));
     END LOOP;
     RETURN reports;
@@ -153,7 +158,7 @@ DECLARE
     asked   integer := (SELECT r.replica_id FROM roneo.replica AS r WHERE r.dest = refresh_over_link.dest);
     ended   bigint;
 BEGIN
-    link := roneo.open_link(begun #>> '{0,source_name}');
+    link := roneo.open_guarded_link(dest, begun #>> '{0,source_name}');
     answers := roneo.answers_over_link(begun, options, link);
     PERFORM roneo.require_known_encoding(answers);
     reports := roneo.run_steps(answers, link, begun);
@@ -164,7 +169,6 @@ BEGIN
     SELECT f.run_id INTO STRICT ended
     FROM roneo.finish_refresh(answers, roneo.results_of(begun, reports, began)) AS f
     WHERE f.replica_id = asked;
-    PERFORM roneo.tell_link(link, 'ROLLBACK');
     PERFORM roneo.close_link(link);
     RETURN ended;
 END;
@@ -227,6 +231,8 @@ BEGIN
         IF raise_errors OR (code = '57014' AND context !~ 'on (unnamed )?dblink connection') THEN
             RAISE;
         END IF;
+        SELECT p.* INTO code, message, detail, hint
+        FROM roneo.name_limit(dest, began, code, message, detail, hint) AS p;
         PERFORM roneo.record_failure(roneo.with_group(ARRAY[dest]), code, message, nullif(detail, ''), nullif(hint, ''),
             jsonb_build_object('hand', 'sql', 'seconds', extract(epoch FROM clock_timestamp() - began)));
     END;

@@ -39,4 +39,4 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.set_schedule(regclass, interval, text, text, integer) IS
-    'Says when a replica is refreshed, and returns when it is due next; what is not given stays. refresh_every: the promised age; 0: only when told to. windows: when a refresh may begin, such as mon-fri 22:00-06:00; sat,sun, on the clocks of zone; always: an empty text. priority: from -100 to 100, higher ones come first. Windows and priority are those of its whole refresh group. Raises RO001 and RO030.';
+    'Says when a replica is refreshed, and returns when it is due next; what is not given stays. refresh_every: the promised age; 0: only when told to. windows: when a refresh may begin, such as mon-fri 22:00-06:00; sat,sun, on the clocks of zone; always: an empty text. priority: from -100 to 100, higher ones come first. Windows and priority are those of its whole refresh group. Raises RO001 and RO028.';

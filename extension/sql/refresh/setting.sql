@@ -15,7 +15,9 @@ FROM (VALUES
     ('drift_warning_pct', '50',  'percent of refresh_every that copies may be older than promised, as a rule, before that is a WARNING; 0: any number'),
     ('held_warning_s',    '3600', 'seconds that a transaction on the source may hold rows back before that is a WARNING'),
     ('jobmon',            '0',   '1: the end of each run is told to pg_jobmon'),
-    ('quarantine_after',  '10',  'failures that do not pass by themselves before a replica is put in quarantine; 0: never')
+    ('quarantine_after',  '10',  'failures that do not pass by themselves before a replica is put in quarantine; 0: never'),
+    ('refresh_timeout_s', '0',   'seconds that a refresh of a replica without a limit of its own may take; 0: any number'),
+    ('paused_warning_s',  '3600', 'seconds that a source may be left alone because of its limits before that is a WARNING')
 ) AS d (setting_name, value, meaning)
 LEFT JOIN roneo.setting AS s USING (setting_name);
 COMMENT ON VIEW roneo.settings IS

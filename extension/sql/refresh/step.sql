@@ -63,6 +63,9 @@ BEGIN
     LOOP
         EXECUTE one_batch INTO fetched, put, size USING batch;
         EXIT WHEN fetched = 0;
+        PERFORM set_config('role', caller, true) WHERE caller <> current_setting('role');
+        PERFORM roneo.require_time();
+        PERFORM roneo.become(owner);
         sent := sent + fetched;
         received := received + put;
         bytes := bytes + size;
@@ -120,7 +123,7 @@ BEGIN
         BEGIN
             PERFORM set_config('lock_timeout', format('%sms', roneo.setting('lock_timeout_ms')), true);
             PERFORM roneo.run_as(owner, statement);
-            PERFORM set_config('lock_timeout', '0', true);
+            PERFORM set_config(p.setting_name, p.value, true) FROM roneo.pinned_settings() AS p WHERE p.setting_name = 'lock_timeout';
             RETURN 'done';
         EXCEPTION WHEN lock_not_available THEN
             -- Those who queued up behind us go first.

@@ -6,10 +6,10 @@ RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION USING ERRCODE = 'RO030', MESSAGE = problem, HINT = advice;
+    RAISE EXCEPTION USING ERRCODE = 'RO028', MESSAGE = problem, HINT = advice;
 END;
 $$;
-COMMENT ON FUNCTION roneo.bad_schedule(text, text) IS 'Raises RO030.';
+COMMENT ON FUNCTION roneo.bad_schedule(text, text) IS 'Raises RO028.';
 
 CREATE OR REPLACE FUNCTION roneo.day_number(day text)
 RETURNS integer LANGUAGE sql IMMUTABLE
@@ -105,7 +105,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.windows_of(text) IS
-    'Windows as a person writes them, such as mon-fri 22:00-06:00; sat,sun: as minutes of the week. NULL: always. Raises RO030.';
+    'Windows as a person writes them, such as mon-fri 22:00-06:00; sat,sun: as minutes of the week. NULL: always. Raises RO028.';
 
 CREATE OR REPLACE FUNCTION roneo.zone_of(zone text)
 RETURNS text LANGUAGE plpgsql STABLE STRICT
@@ -122,7 +122,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.zone_of(text) IS
-    'A time zone as PostgreSQL spells it. Raises RO030 for one that it has no rules of.';
+    'A time zone as PostgreSQL spells it. Raises RO028 for one that it has no rules of.';
 
 -- A local time that clocks skip is read by the clock as it was before, so a window that would begin
 -- then begins as much later, and keeps its length; of a time that comes twice the second is meant.

@@ -491,6 +491,7 @@ BEGIN ATOMIC
         FROM (VALUES
             ('connect_timeout', coalesce((SELECT v.value FROM roneo.setting AS v
                                           WHERE v.setting_name = 'connect_timeout_s'), '10')),
+            ('keepalives_idle', '30'), ('keepalives_interval', '10'), ('keepalives_count', '3'),
             ('tcp_user_timeout', '60000')) AS d (option_name, option_value)
         WHERE d.option_name NOT IN (SELECT g.option_name FROM given AS g)
     )
