@@ -16,6 +16,8 @@ final class RefreshJob {
     /// The runs of the present round by replica, once their start is recorded.
     private var runIds: [Int: Int64] = [:]
     private let began = ContinuousClock.now
+    /// Further rounds, and further attempts, are of a refresh that has begun.
+    private var isFirstRound = true
     /// Set where the destination cannot be reached any more, and no other job need try.
     private(set) var destinationLost: RunError?
 
@@ -91,6 +93,7 @@ final class RefreshJob {
         report.dest = round.dest
         report.source = round.sourceName
         report.method = round.asked?.method
+        guard try isWanted(round) else { return false }
 
         during = "asking the source"
         try round.probe()
@@ -123,6 +126,15 @@ final class RefreshJob {
         }
         tell(ended, results, of: round)
         return ended.contains(where: \.again)
+    }
+
+    /// False where somebody else has refreshed it since it was due.
+    private func isWanted(_ round: RefreshRound) throws -> Bool {
+        defer { isFirstRound = false }
+        guard isFirstRound, options.onlyIfDue, try !round.isStillDue() else { return true }
+        report.outcome = .unchanged
+        report.message = "refreshed by another session meanwhile"
+        return false
     }
 
     /// Makes reports of what the extension said at the end.

@@ -95,25 +95,9 @@ public struct RefreshRun: Sendable {
             return ((try? onePerGroup(wanted, connection)) ?? wanted)
                 .map { RefreshQueue.Entry(dest: $0, source: nil) }
         case .due(let sources, let methods):
-            let check = IdleCheck(worker: worker, sources: sources, methods: methods)
-            // Those that are idle by their counters are marked, and not due any more.
-            var (idle, changed) = try check.askCounters(connection)
-            let due = try connection.execute(
-                "SELECT * FROM roneo.due(\(sources)::text[], \(methods)::text[])")
-            let entries = (0..<due.count).map { row in
-                RefreshQueue.Entry(dest: due[row, "dest"] ?? "", source: due[row, "source_name"])
-            }.filter { idle[$0.dest] == nil }
-            // A single one is asked as soon as it is refreshed.
-            if entries.count > 1, !entries.allSatisfy({ changed.contains($0.dest) }) {
-                changed.formUnion(idle.keys)
-                idle.merge(try check.askRows(connection, settled: changed)) { first, _ in first }
-            }
-            for (dest, source) in idle {
-                var report = ReplicaReport(dest: dest, outcome: .unchanged)
-                report.source = source
-                board.add(report)
-            }
-            return entries.filter { idle[$0.dest] == nil }
+            let found = try DueQuery(sources: sources, methods: methods).look(worker, connection)
+            found.idle.forEach(board.add)
+            return found.entries
         }
     }
 
@@ -132,6 +116,8 @@ public struct RefreshRun: Sendable {
     }
 
     private func work(_ worker: Worker, _ board: RefreshBoard) throws {
+        var options = options
+        if case .due = selection { options.onlyIfDue = true }
         while let entry = board.next() {
             let job = RefreshJob(entry.dest, options: options, worker: worker)
             defer { board.ended(entry) }

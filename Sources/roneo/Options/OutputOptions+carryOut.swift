@@ -41,8 +41,10 @@ extension OutputOptions {
         return report
     }
 
-    private func tell(_ report: RunReport, _ log: LogObserver?, isDrawn: Bool) {
-        log?.ended(report)
+    func tell(
+        _ report: RunReport, _ log: LogObserver?, isDrawn: Bool, what: String = "run ended"
+    ) {
+        log?.ended(report, what: what)
         if json {
             Terminal.output.line(report.json.description)
         } else if verbose || Terminal.output.isTerminal && !logs {

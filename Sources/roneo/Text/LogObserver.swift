@@ -27,8 +27,8 @@ struct LogObserver: RefreshObserver {
             metadata: ["dest": "\(dest)"].merging(fields(failure)) { _, new in new })
     }
 
-    /// The end of the whole run.
-    func ended(_ report: RunReport) {
+    /// The end of the whole run, or of one round of a follower's.
+    func ended(_ report: RunReport, what: String = "run ended") {
         var metadata: Logger.Metadata = [
             "exit_status": "\(report.exitStatus.code)",
             "rows": "\(report.rows)",
@@ -43,7 +43,17 @@ struct LogObserver: RefreshObserver {
         if let stopped = report.stopped {
             logger.error("run stopped early", metadata: fields(stopped.failure))
         }
-        logger.info(report.isStandby ? "destination is a standby" : "run ended", metadata: metadata)
+        logger.info(
+            report.isStandby ? "destination is a standby" : "\(what)", metadata: metadata)
+    }
+
+    /// A follower can do nothing for now.
+    func trouble(_ failure: Failure) {
+        logger.error("waiting for the destination", metadata: fields(failure))
+    }
+
+    func recovered(after duration: Duration) {
+        logger.notice("going on", metadata: ["seconds": "\(JSON(duration))"])
     }
 
     /// Nothing could be done at all.
