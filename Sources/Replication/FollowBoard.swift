@@ -22,6 +22,7 @@ final class FollowBoard: Sendable {
         var rests = FollowRests()
         var ended: [ReplicaReport] = []
         var roundBegan: ContinuousClock.Instant?
+        var lastEnd: ContinuousClock.Instant?
         var threads = 0
         /// Nothing is begun while it is not known how the destination is.
         var isOpen = false
@@ -127,7 +128,7 @@ extension FollowBoard {
             guard !state.ended.isEmpty || isLast else { return nil }
             var report = RunReport()
             report.replicas = state.ended
-            report.duration = now - began
+            report.duration = (state.isQuiet ? state.lastEnd ?? now : now) - began
             if isLast { report.notBegun = state.queue.waiting.map(\.dest) }
             state.ended = []
             return report
@@ -174,7 +175,11 @@ extension FollowBoard {
             state.queue.ended(entry)
             state.running.remove(entry.dest)
             state.settled.remove(entry.dest)
-            state.ended += reports
+            // What another one refreshes is that one's to tell.
+            state.ended += reports.filter {
+                $0.failure?.sqlState != SQLState.beingRefreshed || $0.outcome != .deferred
+            }
+            state.lastEnd = now
             state.isDoubtful = false
             // By the name that it was asked for: others of its group come with it.
             if let first = reports.first { state.rests.ended(entry.dest, first.outcome, now: now) }
@@ -190,7 +195,7 @@ extension FollowBoard {
     ///   - idle: what is not.
     func looked(
         _ entry: RefreshQueue.Entry, source: String, _ found: [RefreshQueue.Entry],
-        idle: [ReplicaReport]
+        idle: [ReplicaReport], now: ContinuousClock.Instant = .now
     ) {
         state.withLock { state in
             giveBack(entry, source, &state)
@@ -200,6 +205,7 @@ extension FollowBoard {
             state.settled.formUnion(left.lazy.filter { $0.source == source }.map(\.dest))
             state.settled.formUnion(found.map(\.dest))
             state.ended += idle
+            state.lastEnd = now
             state.isDoubtful = false
             work.ring(times: min(left.count, jobs))
         }

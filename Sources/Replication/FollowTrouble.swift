@@ -24,10 +24,8 @@ struct FollowTrouble {
         return since.map { now - $0 }
     }
 
-    /// One second, two, four, up to half a minute.
-    var pause: Duration {
-        min(.seconds(1) * (1 << min(max(attempts - 1, 0), 5)), Self.longestPause)
-    }
+    /// One second, two, three, up to half a minute: most servers are back after a few.
+    var pause: Duration { min(.seconds(max(1, attempts)), Self.longestPause) }
 
     mutating func forgetAttempts() {
         attempts = 0

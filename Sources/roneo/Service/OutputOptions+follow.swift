@@ -68,19 +68,21 @@ private actor FollowVoice: FollowListener {
                 report.signal = Interruption.signal
             }
             if !report.replicas.isEmpty {
-                output.tell(report, log, isDrawn: display != nil, what: "round ended")
+                output.tell(
+                    report, log, isDrawn: display != nil, what: "round ended",
+                    isLogged: log != nil)
             }
             await measure(report, report.exitStatus, report.duration)
         case .trouble(let error):
             ServiceManager.current?.status("waiting: \(error.failure.message)")
             log?.trouble(error.failure)
-            guard output.logFormat != .json else { return }
+            guard log == nil else { return }
             Terminal.error.line(ReportText.block(error.failure, Terminal.error))
             Terminal.error.line("roneo: waiting until that is over")
         case .recovered(let duration):
             ServiceManager.current?.status("following")
             log?.recovered(after: duration)
-            guard output.logFormat != .json else { return }
+            guard log == nil else { return }
             Terminal.error.line("roneo: going on after \(Quantity.seconds(duration))")
         }
     }
@@ -88,7 +90,7 @@ private actor FollowVoice: FollowListener {
     func ended(_ end: FollowEnd, _ status: ExitStatus) async {
         guard case .failed(let error) = end else { return }
         log?.failed(error.failure)
-        if output.logFormat != .json {
+        if log == nil {
             Terminal.error.line(ReportText.block(error.failure, Terminal.error))
         }
         await measure(nil, status, .zero)

@@ -1,4 +1,5 @@
 import Logging
+import Postgres
 import Replication
 
 /// Turns what happens into log lines.
@@ -79,6 +80,8 @@ struct LogObserver: RefreshObserver {
         let level: Logger.Level =
             switch report.outcome {
             case .ok, .unchanged: report.warning == nil ? .info : .warning
+            // Somebody else is at it: so runners share the work.
+            case .deferred where report.failure?.sqlState == SQLState.beingRefreshed: .info
             case .deferred, .cancelled: .warning
             case .failed: .error
             }
