@@ -87,9 +87,12 @@ public struct Follow: Sendable {
                 try watch()
             }
             return nil
+        } catch let told as RunError {
+            return told
         } catch {
-            return error as? RunError
-                ?? RunError(.replicaFailed, Failure(any: error, during: "watching"))
+            let failure = RunError(.replicaFailed, Failure(any: error, during: "watching"))
+            post.yield(.failed(failure))
+            return failure
         }
     }
 

@@ -100,6 +100,9 @@ extension FollowBoard {
     /// Whether nothing more is begun.
     var isStopped: Bool { state.withLock { $0.queue.isStopped } }
 
+    /// Whether no thread is left, nor its connections.
+    var isDeserted: Bool { state.withLock { $0.threads == 0 } }
+
     /// Whether nobody works.
     var isIdle: Bool { state.withLock { $0.running.isEmpty && $0.looking.isEmpty } }
 
@@ -171,7 +174,7 @@ extension FollowBoard {
         _ entry: RefreshQueue.Entry, _ reports: [ReplicaReport],
         now: ContinuousClock.Instant = .now
     ) {
-        state.withLock { state in
+        let isNews = state.withLock { state in
             state.queue.ended(entry)
             state.running.remove(entry.dest)
             state.settled.remove(entry.dest)
@@ -184,8 +187,10 @@ extension FollowBoard {
             // By the name that it was asked for: others of its group come with it.
             if let first = reports.first { state.rests.ended(entry.dest, first.outcome, now: now) }
             if reports.contains(where: { $0.outcome == .cancelled }) { state.isInterrupted = true }
+            return state.queue.waiting.count < jobs
         }
-        news.ring()
+        // While there is enough to do, nobody need look for more.
+        if isNews { news.ring() }
         work.ring()
     }
 

@@ -9,6 +9,8 @@ public enum FollowEvent: Sendable, Equatable {
     case trouble(RunError)
     /// That is over.
     case recovered(after: Duration)
+    /// Waiting would not help: it ends as soon as what runs has ended.
+    case failed(RunError)
 }
 
 /// Hears what a follower has to tell.

@@ -20,6 +20,10 @@ final class FollowWatch {
     private var connection: Connection?
     private var trouble = FollowTrouble()
     private var hasBegun = false
+    /// What waiting does not mend.
+    private var failure: RunError?
+    /// Whether the last look at the destination was in vain.
+    private var isAway = false
     private var lastRound = ContinuousClock.now
 
     /// Replicas that fall due one after the other are taken together.
@@ -45,7 +49,8 @@ final class FollowWatch {
         self.startThreads = startThreads
     }
 
-    /// Goes round until it is told to stop, or the time is up and what ran then has ended.
+    /// Goes round until it is told to stop; or until the time is up, or waiting helps no more, and
+    /// what ran then has ended.
     /// - Throws: what waiting does not mend.
     func callAsFunction() throws(RunError) {
         defer {
@@ -54,28 +59,32 @@ final class FollowWatch {
         }
         while !context.cancel.isFired {
             listener.isAlive()
-            let pause = isOver ? .seconds(1) : try turn()
-            if !hasBegun { tell(.began) }
+            let pause = isOver ? .seconds(1) : turn()
+            if !hasBegun, failure == nil { tell(.began) }
             hasBegun = true
             tellRound()
-            if isOver, board.isIdle { return }
+            if isOver, board.isIdle { break }
+            // Nobody has worked for a while.
+            if board.isDeserted { context.journal.close() }
             sleep(pause)
         }
+        if let failure { throw failure }
     }
 
     /// Whether nothing more is to be begun.
     private var isOver: Bool {
-        guard let deadline, deadline <= .now else { return false }
+        guard failure != nil || deadline.map({ $0 <= .now }) == true else { return false }
         board.stop()
         return true
     }
 
     /// One look at the destination.
     /// - Returns: how long nothing new is to be expected.
-    private func turn() throws(RunError) -> Duration {
+    private func turn() -> Duration {
         do throws(RunError) {
             if let lost = board.takeLoss() { throw lost }
             let pause = try pass()
+            isAway = false
             if trouble.error != nil, board.isProven {
                 let lasted = trouble.end(now: .now)
                 lasted.map { tell(.recovered(after: $0)) }
@@ -84,7 +93,12 @@ final class FollowWatch {
         } catch {
             if context.cancel.isFired { return .zero }
             board.close()
-            guard error.failure.sqlState != SQLState.versionMismatch else { throw error }
+            isAway = true
+            if error.failure.sqlState == SQLState.versionMismatch {
+                failure = error
+                tell(.failed(error))
+                return .zero
+            }
             connection?.close()
             connection = nil
             if trouble.add(error, now: .now) { tell(.trouble(error)) }
@@ -142,8 +156,8 @@ final class FollowWatch {
         } else if ContinuousClock.now - lastRound >= FollowBoard.longestRound {
             lastRound = .now
             var report = RunReport()
-            report.stopped = trouble.error
             report.isStandby = trouble.error == .standby
+            report.stopped = report.isStandby ? nil : trouble.error
             tell(.round(report))
         }
     }
@@ -162,7 +176,7 @@ final class FollowWatch {
             }
             let isNews = reload.bell.wait(for: end - .now, or: context.cancel)
             // What has ended says nothing new of a destination that is away.
-            if isNews, trouble.error == nil { end = min(end, earliest) }
+            if isNews, !isAway { end = min(end, earliest) }
         }
         // The look that comes now sees all of it.
         reload.bell.silence()

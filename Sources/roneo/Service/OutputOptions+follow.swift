@@ -68,31 +68,42 @@ private actor FollowVoice: FollowListener {
                 report.signal = Interruption.signal
             }
             if !report.replicas.isEmpty {
-                output.tell(
-                    report, log, isDrawn: display != nil, what: "round ended",
-                    isLogged: log != nil)
+                aside {
+                    output.tell(
+                        report, log, isDrawn: display != nil, what: "round ended",
+                        isLogged: log != nil)
+                }
             }
             await measure(report, report.exitStatus, report.duration)
         case .trouble(let error):
             ServiceManager.current?.status("waiting: \(error.failure.message)")
             log?.trouble(error.failure)
-            guard log == nil else { return }
-            Terminal.error.line(ReportText.block(error.failure, Terminal.error))
-            Terminal.error.line("roneo: waiting until that is over")
+            say(
+                ReportText.block(error.failure, Terminal.error)
+                    + "\nroneo: waiting until that is over")
         case .recovered(let duration):
             ServiceManager.current?.status("following")
             log?.recovered(after: duration)
-            guard log == nil else { return }
-            Terminal.error.line("roneo: going on after \(Quantity.seconds(duration))")
+            say("roneo: going on after \(Quantity.seconds(duration))")
+        case .failed(let error):
+            ServiceManager.current?.status("ending: \(error.failure.message)")
+            log?.failed(error.failure)
+            say(ReportText.block(error.failure, Terminal.error))
         }
     }
 
+    /// Where log lines are written, they say it.
+    private func say(_ text: String) {
+        guard log == nil else { return }
+        aside { Terminal.error.line(text) }
+    }
+
+    private func aside(_ body: () -> Void) {
+        if let display { display.aside(body) } else { body() }
+    }
+
     func ended(_ end: FollowEnd, _ status: ExitStatus) async {
-        guard case .failed(let error) = end else { return }
-        log?.failed(error.failure)
-        if log == nil {
-            Terminal.error.line(ReportText.block(error.failure, Terminal.error))
-        }
+        guard case .failed = end else { return }
         await measure(nil, status, .zero)
     }
 
@@ -102,7 +113,7 @@ private actor FollowVoice: FollowListener {
     ) async {
         let end = RunEnd(report: report, exitStatus: status.code, duration: duration)
         let problem = await metrics?.problem(writing: end)
-        if let problem, problem != metricsProblem { MetricsFile.tell(problem) }
+        if let problem, problem != metricsProblem { aside { MetricsFile.tell(problem) } }
         metricsProblem = problem
     }
 }
