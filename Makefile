@@ -8,6 +8,9 @@ PG_CONFIG ?= pg_config
 SWIFT     ?= swift
 RELEASE    = -c release --static-swift-stdlib
 RONEO      = .build/release/roneo
+UNITS      = $(wildcard packaging/systemd/*.service packaging/systemd/*.timer)
+UNIT_DIR   = $(DESTDIR)$(PREFIX)/lib/systemd/system
+SYSUSERS_DIR = $(DESTDIR)$(PREFIX)/lib/sysusers.d
 # Runs a command on a server that has the extension, whatever is installed on the machine.
 STAGED     = scripts/with-extension
 SCRIPTS    = $(filter-out %.sql %.md %.txt %.pl,$(wildcard .ci/* scripts/* sql-tests/run sql-tests/*/*))
@@ -83,10 +86,21 @@ install: all
 	$(MAKE) -C extension install
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 755 $(RONEO) '$(DESTDIR)$(PREFIX)/bin/roneo'
+	$(MAKE) install-units
 
 uninstall:
 	$(MAKE) -C extension uninstall
 	rm -f '$(DESTDIR)$(PREFIX)/bin/roneo'
+	rm -f $(UNITS:packaging/systemd/%='$(UNIT_DIR)/%') '$(SYSUSERS_DIR)/roneo.conf'
+
+# Where systemd looks for what an administrator has installed; nothing is enabled or started.
+install-units:
+ifeq ($(shell uname -s),Linux)
+	install -d '$(UNIT_DIR)' '$(SYSUSERS_DIR)'
+	install -m 644 $(UNITS) '$(UNIT_DIR)/'
+	sed -i 's|/usr/local/bin/|$(PREFIX)/bin/|' $(UNITS:packaging/systemd/%='$(UNIT_DIR)/%')
+	install -m 644 packaging/systemd/roneo.sysusers '$(SYSUSERS_DIR)/roneo.conf'
+endif
 
 freeze:
 	$(MAKE) -C extension freeze
@@ -108,14 +122,14 @@ help:
 	@echo 'make lint           shellcheck and swift format'
 	@echo 'make format         format the Swift sources'
 	@echo 'make api            write the list of public signatures again'
-	@echo 'make install        extension where pg_config says, roneo to PREFIX/bin'
+	@echo 'make install        extension where pg_config says, roneo to PREFIX/bin, units of systemd'
 	@echo 'make uninstall      take both away again'
 	@echo 'make freeze         copy the built extension scripts to extension/released'
 	@echo 'make clean          remove what was built'
 	@echo 'Honoured: PG_CONFIG, DESTDIR, PREFIX, SWIFT; KEEP=1 keeps a test cluster.'
 
 .PHONY: all extension runner test bootstrap lint sql-test swift-test server-test stress-test \
-	version-test demo bench api install uninstall freeze format clean help
+	version-test demo bench api install install-units uninstall freeze format clean help
 
 # The steps of a test run change the machine in turn; bootstrap comes first.
 .NOTPARALLEL:

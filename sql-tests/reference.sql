@@ -16,7 +16,7 @@ SELECT f.oid, f.proname, f.caller, array_to_string(p.proargnames[:p.pronargs], '
 FROM (
     SELECT o.oid, o.proname,
            CASE WHEN o.proname IN ('begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
-                                   'record_failure', 'preflight_probe', 'preflight', 'watches', 'mark_watched', 'idle_checks', 'mark_idle',
+                                   'record_failure', 'preflight_probe', 'preflight', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'still_due',
                                    'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables',
                                    'replica_metrics', 'run_buckets', 'run_failures', 'source_opening',
                                    'refresh_limits', 'judge_load', 'try_source_slot', 'give_back_slot')
@@ -26,7 +26,7 @@ FROM (
         'create_snapshot', 'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull',
         'accept_source', 'create_dml', 'create_logdel', 'capture_script', 'captures', 'resync', 'pause_capture',
         'resume_capture', 'pending_transactions', 'forget_transaction', 'expire_consumer', 'set_queue_limit',
-        'set_refresh_timeout', 'set_source_limits', 'refresh_limits', 'judge_load', 'try_source_slot', 'give_back_slot', 'unprepare_source', 'set_refresh_group', 'set_schedule', 'release', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'drop_replica', 'refresh', 'refresh_now', 'refresh_due', 'due', 'plan',
+        'next_due', 'still_due', 'set_refresh_timeout', 'set_source_limits', 'refresh_limits', 'judge_load', 'try_source_slot', 'give_back_slot', 'unprepare_source', 'set_refresh_group', 'set_schedule', 'release', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'drop_replica', 'refresh', 'refresh_now', 'refresh_due', 'due', 'plan',
         'setting', 'version', 'preflight_local', 'missing_grants', 'grant_refresh',
         'revoke_refresh', 'begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
         'record_failure', 'preflight_probe', 'preflight', 'check', 'check_columns', 'check_missing_tables', 'watch_grants',
@@ -44,7 +44,7 @@ JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND 
 JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'roneo' AND c.relkind IN ('r', 'p', 'v', 'm', 'f');
 
-SELECT is((SELECT count(*) FROM public_function), 67::bigint, 'each public function exists once');
+SELECT is((SELECT count(*) FROM public_function), 69::bigint, 'each public function exists once');
 
 SELECT is_empty($$ SELECT proname FROM public_function
                    WHERE caller = 'people' AND NOT EXISTS (

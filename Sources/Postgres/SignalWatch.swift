@@ -12,7 +12,11 @@ public enum SignalWatch {
     ///
     /// The first signal calls `onFirst` with its number, on the watching thread; the second one
     /// ends the process at once with 128 + its number. SIGPIPE is ignored from now on.
-    public static func start(onFirst: @escaping @Sendable (_ signal: Int32) -> Void) {
+    /// - Parameter onHangup: called by each HUP; where it returns true that was all there is to it.
+    public static func start(
+        onHangup: @escaping @Sendable () -> Bool = { false },
+        onFirst: @escaping @Sendable (_ signal: Int32) -> Void
+    ) {
         signal(SIGPIPE, SIG_IGN)
         let watched = awaited.filter { number in
             // A shell's `&` starts its children with SIGINT ignored, and an ignored signal never
@@ -29,6 +33,7 @@ public enum SignalWatch {
             while true {
                 var number: Int32 = 0
                 guard sigwait(&set, &number) == 0 else { continue }
+                if number == SIGHUP, onHangup() { continue }
                 guard isFirst else { _exit(128 + number) }
                 isFirst = false
                 onFirst(number)

@@ -45,23 +45,29 @@ public struct Destination: Sendable {
 
     /// Whether the database is one this program can work in; false on a standby, where there is
     /// nothing to do.
-    static func isPrimary(_ connection: Connection) throws(RunError) -> Bool {
+    static func isPrimary(
+        _ connection: Connection, timeLimit: Duration? = nil
+    ) throws(RunError) -> Bool {
         do {
-            if try connection.execute("SELECT pg_is_in_recovery()").value == "t" { return false }
+            let answer = try connection.execute("SELECT pg_is_in_recovery()", timeLimit: timeLimit)
+            if answer.value == "t" { return false }
         } catch {
             throw RunError(destination: error)
         }
-        try checkVersion(connection)
+        try checkVersion(connection, timeLimit: timeLimit)
         return true
     }
 
     /// Throws unless the extension is there and of a version known here.
-    static func checkVersion(_ connection: Connection) throws(RunError) {
+    static func checkVersion(
+        _ connection: Connection, timeLimit: Duration? = nil
+    ) throws(RunError) {
         let version: String
         do {
             // Not roneo.version(): who may only look at the status may not call it.
             let found = try connection.execute(
-                "SELECT extversion FROM pg_extension WHERE extname = 'roneo'")
+                "SELECT extversion FROM pg_extension WHERE extname = 'roneo'",
+                timeLimit: timeLimit)
             version = found.value ?? ""
         } catch {
             throw RunError(destination: error)

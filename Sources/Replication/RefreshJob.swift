@@ -17,6 +17,8 @@ final class RefreshJob {
     private var runIds: [Int: Int64] = [:]
     private let began = ContinuousClock.now
     private var limits = RefreshLimits.none
+    /// Further rounds, and further attempts, are of a refresh that has begun.
+    private var isFirstRound = true
     /// Set where the destination cannot be reached any more, and no other job need try.
     private(set) var destinationLost: RunError?
 
@@ -127,6 +129,7 @@ final class RefreshJob {
         report.dest = round.dest
         report.source = round.sourceName
         report.method = round.asked?.method
+        guard try isWanted(round) else { return false }
 
         during = "asking the source"
         try round.probe()
@@ -159,6 +162,15 @@ final class RefreshJob {
         }
         tell(ended, results, of: round)
         return ended.contains(where: \.again)
+    }
+
+    /// False where somebody else has refreshed it since it was due.
+    private func isWanted(_ round: RefreshRound) throws -> Bool {
+        defer { isFirstRound = false }
+        guard isFirstRound, options.onlyIfDue, try !round.isStillDue() else { return true }
+        report.outcome = .unchanged
+        report.message = "refreshed by another session meanwhile"
+        return false
     }
 
     /// Makes reports of what the extension said at the end.

@@ -10,6 +10,8 @@ public struct RefreshOptions: Sendable, Equatable {
     var staging = false
     /// Pull a range again, before anything else.
     public var repull: Range?
+    /// Leave alone what is not due any more once it is locked: somebody else has refreshed it.
+    var onlyIfDue = false
 
     /// Values of a control column as the source writes them; nil: no end on that side.
     public struct Range: Sendable, Equatable {

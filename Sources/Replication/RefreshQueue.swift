@@ -33,11 +33,20 @@ struct RefreshQueue: Sendable {
         waiting += entries
     }
 
+    /// These and no others wait from now on.
+    mutating func replace(_ entries: [Entry]) {
+        waiting = entries
+    }
+
     /// The next replica to begin, which the caller gives back with ``ended(_:)``.
-    mutating func next(now: ContinuousClock.Instant) -> Entry? {
+    mutating func next(
+        now: ContinuousClock.Instant, where isAllowed: (Entry) -> Bool = { _ in true }
+    ) -> Entry? {
         if let deadline, now >= deadline { isStopped = true }
         guard !isStopped,
-            let index = waiting.firstIndex(where: { hasPlace($0) && hasTime($0, now) })
+            let index = waiting.firstIndex(where: {
+                hasPlace($0) && hasTime($0, now) && isAllowed($0)
+            })
         else { return nil }
         let entry = waiting.remove(at: index)
         hasBegun = true

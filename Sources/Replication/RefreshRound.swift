@@ -112,6 +112,13 @@ struct RefreshRound {
         limits = RefreshLimits(begun)
     }
 
+    /// Whether the replicas, now that they are locked, are still due. A statement of its own: it sees
+    /// what the former holder of the lock has committed.
+    func isStillDue() throws -> Bool {
+        let ids = members.map { String($0.replicaId) }
+        return try destination.execute("SELECT roneo.still_due(\(ids)::integer[])").value == "t"
+    }
+
     /// Phase two: asks the source, first outside and then inside of the transaction that stays
     /// open until the rows are read.
     mutating func probe() throws {

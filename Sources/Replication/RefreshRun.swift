@@ -40,12 +40,7 @@ public struct RefreshRun: Sendable {
         let runner = RunnerIdentity.current
         let journal = Journal(destination, runner: runner, stallTimeout: stallTimeout)
         defer { journal.close() }
-        let context = RefreshContext(
-            destination: destination, sourceConninfos: sourceConninfos, runner: runner,
-            journal: journal, cancel: cancel, observer: observer,
-            deadline: [maxRuntime, cancelAfter].compactMap { $0 }.min().map { began + $0 },
-            stallTimeout: stallTimeout,
-            runLimit: cancelAfter.map { Self.limit(began + $0, of: $0) })
+        let context = context(began: began, runner: runner, journal: journal, cancel: cancel)
         let board = RefreshBoard(
             perSource: perSource, deadline: context.deadline, cancel: cancel)
 
@@ -61,7 +56,7 @@ public struct RefreshRun: Sendable {
                         board.isStandby()
                         return
                     }
-                    board.limit(try caps(worker))
+                    board.limit(try DueQuery.caps(worker.destination(for: "due")))
                     board.fill(entries)
                     wanted.yield(min(jobs, entries.count) - 1)
                     wanted.finish()
@@ -89,6 +84,19 @@ public struct RefreshRun: Sendable {
         return board.report(after: ContinuousClock.now - began)
     }
 
+    /// What the jobs of a run share.
+    func context(
+        began: ContinuousClock.Instant, runner: RunnerIdentity, journal: Journal,
+        cancel: CancelToken
+    ) -> RefreshContext {
+        RefreshContext(
+            destination: destination, sourceConninfos: sourceConninfos, runner: runner,
+            journal: journal, cancel: cancel, observer: observer,
+            deadline: [maxRuntime, cancelAfter].compactMap { $0 }.min().map { began + $0 },
+            stallTimeout: stallTimeout,
+            runLimit: cancelAfter.map { Self.limit(began + $0, of: $0) })
+    }
+
     /// What is to be refreshed, in this order; nil on a standby.
     private func entries(
         _ worker: Worker, _ board: RefreshBoard
@@ -104,38 +112,9 @@ public struct RefreshRun: Sendable {
             return ((try? onePerGroup(wanted, connection)) ?? wanted)
                 .map { RefreshQueue.Entry(dest: $0, source: sources?[$0]) }
         case .due(let filter):
-            let check = IdleCheck(worker: worker, filter: filter)
-            // Those that are idle by their counters are marked, and not due any more.
-            var (idle, changed) = try check.askCounters(connection)
-            let due = try connection.execute(
-                """
-                SELECT d.dest, d.source_name, d.expected_seconds, \
-                extract(epoch FROM d.begin_before - clock_timestamp()) AS open_seconds \
-                FROM roneo.due(\(filter.sources)::text[], \(filter.methods)::text[], \
-                \(filter.groups)::text[], \(filter.jitterText)::interval) AS d
-                """)
-            let asked = ContinuousClock.now
-            let entries = (0..<due.count).map { row in
-                RefreshQueue.Entry(
-                    dest: due[row, "dest"] ?? "", source: due[row, "source_name"],
-                    expected: due[row, "expected_seconds"].flatMap { Double($0) }.map {
-                        .seconds($0)
-                    },
-                    beginBefore: due[row, "open_seconds"].flatMap { Double($0) }.map {
-                        asked + .seconds($0)
-                    })
-            }.filter { idle[$0.dest] == nil }
-            // A single one is asked as soon as it is refreshed.
-            if entries.count > 1, !entries.allSatisfy({ changed.contains($0.dest) }) {
-                changed.formUnion(idle.keys)
-                idle.merge(try check.askRows(connection, settled: changed)) { first, _ in first }
-            }
-            for (dest, source) in idle {
-                var report = ReplicaReport(dest: dest, outcome: .unchanged)
-                report.source = source
-                board.add(report)
-            }
-            return entries.filter { idle[$0.dest] == nil }
+            let found = try DueQuery(filter: filter).look(worker, connection)
+            found.idle.forEach(board.add)
+            return found.entries
         }
     }
 
@@ -147,17 +126,6 @@ public struct RefreshRun: Sendable {
                 message: "cancelled: the run has taken \(time), as long as it may",
                 hint: "--cancel-after says so. What was committed before stays, and the next run "
                     + "goes on. roneo history shows which step takes the time."))
-    }
-
-    /// How many connections those sources may have that have a limit.
-    private func caps(_ worker: Worker) throws -> [String: Int] {
-        let limited = try worker.destination(for: "due").execute(
-            "SELECT source_name, max_connections FROM roneo.source WHERE max_connections > 0")
-        var caps: [String: Int] = [:]
-        for row in 0..<limited.count {
-            caps[limited[row, 0] ?? ""] = limited[row, 1].flatMap { Int($0) }
-        }
-        return caps
     }
 
     private func sourcesOf(
@@ -189,6 +157,8 @@ public struct RefreshRun: Sendable {
     }
 
     private func work(_ worker: Worker, _ board: RefreshBoard) throws {
+        var options = options
+        if case .due = selection { options.onlyIfDue = true }
         while let entry = board.next() {
             let job = RefreshJob(entry.dest, options: options, worker: worker)
             defer { board.ended(entry) }

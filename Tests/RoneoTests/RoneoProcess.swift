@@ -74,6 +74,9 @@ struct RoneoProcess {
             output: files.output.text, errors: files.errors.text)
     }
 
+    /// What it has said on stderr by now.
+    var errorsSoFar: String { files.errors.text }
+
     func send(_ signal: Int32) {
         kill(process.processIdentifier, signal)
     }
@@ -92,9 +95,15 @@ private struct TemporaryFile {
         try? FileManager.default.removeItem(at: url)
     }
 
+    /// Read without moving the place that the program writes at.
     var text: String {
-        try? handle.seek(toOffset: 0)
-        return (try? handle.readToEnd()).flatMap { $0 }.map { String(decoding: $0, as: UTF8.self) }
-            ?? ""
+        var bytes: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 65_536)
+        while case let count = pread(
+            handle.fileDescriptor, &piece, piece.count, off_t(bytes.count)), count > 0
+        {
+            bytes += piece[..<count]
+        }
+        return String(decoding: bytes, as: UTF8.self)
     }
 }

@@ -90,8 +90,10 @@ struct Stage {
         try start(arguments).wait()
     }
 
-    func start(_ arguments: [String]) throws -> RoneoProcess {
-        try RoneoProcess(arguments + ["-d", pair.destination])
+    func start(
+        _ arguments: [String], environment: [String: String] = [:]
+    ) throws -> RoneoProcess {
+        try RoneoProcess(arguments + ["-d", pair.destination], environment: environment)
     }
 
     /// Starts a refresh, and comes back when it is in the middle of its copy.

@@ -7,8 +7,12 @@ struct Run: AsyncParsableCommand {
         discussion: """
             This is cron's line. It prints nothing when all is well.
 
-              * * * * *  roneo run -d 'host=warehouse dbname=warehouse' \
+              * * * * *  /usr/local/bin/roneo run -d 'host=warehouse dbname=warehouse' \
             --metrics-file /var/lib/prometheus/node-exporter/roneo.prom
+
+            With --follow it stays, and refreshes what falls due as it falls due. It waits for a \
+            destination that is away; TERM ends it, with 0 where nothing was interrupted; HUP \
+            makes it look at once. It tells systemd that it is ready and alive (Type=notify).
             """)
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
@@ -32,6 +36,8 @@ struct Run: AsyncParsableCommand {
             "Begin nothing more after this time, such as 50min, nor what usually takes longer than "
                 + "what is left of it; the first one begins in any case.", valueName: "span"))
     var maxRuntime: TimeSpan?
+    @Flag(help: "Stay, as a service, and refresh what falls due.")
+    var follow = false
     @Option(
         help: ArgumentHelp(
             "Let each replica be due up to this much later, such as 5min: always the same for one "
@@ -60,10 +66,10 @@ struct Run: AsyncParsableCommand {
         limits.apply(to: &run)
         run.perSource = perSource ?? .max
         run.maxRuntime = maxRuntime?.duration
-        guard let metricsFile else { return try await output.carryOut(run) }
-        try await output.carryOut(run) { end in
-            await MetricsFile(path: metricsFile, destination: target.destination).write(end)
-        }
+        let metrics = metricsFile.map { MetricsFile(path: $0, destination: target.destination) }
+        if follow { return try await output.follow(run, metrics) }
+        guard let metrics else { return try await output.carryOut(run) }
+        try await output.carryOut(run) { await metrics.write($0) }
     }
 }
 

@@ -41,15 +41,18 @@ extension OutputOptions {
         return report
     }
 
-    private func tell(_ report: RunReport, _ log: LogObserver?, isDrawn: Bool) {
-        log?.ended(report)
+    /// - Parameter isLogged: the log lines say all of it; else those for machines do.
+    func tell(
+        _ report: RunReport, _ log: LogObserver?, isDrawn: Bool, what: String = "run ended",
+        isLogged: Bool? = nil
+    ) {
+        log?.ended(report, what: what)
         if json {
             Terminal.output.line(report.json.description)
         } else if verbose || Terminal.output.isTerminal && !logs {
             Terminal.output.line(ReportText.summary(report))
         }
-        // Where log lines are for machines, they have said all of this.
-        guard logFormat != .json else { return }
+        guard !(isLogged ?? (logFormat == .json)) else { return }
         for replica in report.replicas {
             let words = [
                 ReportText.failure(replica, Terminal.error),

@@ -48,6 +48,15 @@ final class LiveDisplay: RefreshObserver {
         }
     }
 
+    /// Takes the lines away while something else is printed.
+    func aside(_ body: () -> Void) {
+        state.withLock { state in
+            if state.drawn > 0 { terminal.write("\u{1b}[\(state.drawn)A\r\u{1b}[J") }
+            state.drawn = 0
+            body()
+        }
+    }
+
     func began(_ dest: String) {
         state.withLock { $0.lines.append(Line(dest: dest.printable, began: .now)) }
     }

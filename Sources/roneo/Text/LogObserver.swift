@@ -1,4 +1,5 @@
 import Logging
+import Postgres
 import Replication
 
 /// Turns what happens into log lines.
@@ -27,8 +28,8 @@ struct LogObserver: RefreshObserver {
             metadata: ["dest": "\(dest)"].merging(fields(failure)) { _, new in new })
     }
 
-    /// The end of the whole run.
-    func ended(_ report: RunReport) {
+    /// The end of the whole run, or of one round of a follower's.
+    func ended(_ report: RunReport, what: String = "run ended") {
         var metadata: Logger.Metadata = [
             "exit_status": "\(report.exitStatus.code)",
             "rows": "\(report.rows)",
@@ -43,7 +44,17 @@ struct LogObserver: RefreshObserver {
         if let stopped = report.stopped {
             logger.error("run stopped early", metadata: fields(stopped.failure))
         }
-        logger.info(report.isStandby ? "destination is a standby" : "run ended", metadata: metadata)
+        logger.info(
+            report.isStandby ? "destination is a standby" : "\(what)", metadata: metadata)
+    }
+
+    /// A follower can do nothing for now.
+    func trouble(_ failure: Failure) {
+        logger.error("waiting for the destination", metadata: fields(failure))
+    }
+
+    func recovered(after duration: Duration) {
+        logger.notice("going on", metadata: ["seconds": "\(JSON(duration))"])
     }
 
     /// Nothing could be done at all.
@@ -69,6 +80,8 @@ struct LogObserver: RefreshObserver {
         let level: Logger.Level =
             switch report.outcome {
             case .ok, .unchanged: report.warning == nil ? .info : .warning
+            // Somebody else is at it: so runners share the work.
+            case .deferred where report.failure?.sqlState == SQLState.beingRefreshed: .info
             case .deferred, .cancelled: .warning
             case .failed: .error
             }

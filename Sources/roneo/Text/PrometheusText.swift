@@ -148,15 +148,23 @@ struct MetricsFile {
     /// stderr.
     /// - Returns: whether the file is there.
     func write(_ end: RunEnd) async -> Bool {
+        guard let problem = await problem(writing: end) else { return true }
+        Self.tell(problem)
+        return false
+    }
+
+    static func tell(_ problem: String) {
+        Terminal.error.line(Terminal.error.styled("roneo: \(problem.printable)", .red))
+    }
+
+    /// - Returns: why the file cannot be written; nil where it was.
+    func problem(writing end: RunEnd) async -> String? {
         // The token of a signal has been fired for good, and this takes a moment only.
         let token = try? CancelToken()
         var reading: MetricsReading?
         if let token {
             reading = try? await Inspection(destination: destination, cancel: token).metrics()
         }
-        guard let problem = File.replace(path, with: PrometheusText.text(reading, after: end))
-        else { return true }
-        Terminal.error.line(Terminal.error.styled("roneo: \(problem.printable)", .red))
-        return false
+        return File.replace(path, with: PrometheusText.text(reading, after: end))
     }
 }

@@ -13,6 +13,9 @@ struct Terminal: Sendable {
     static let output = Terminal(descriptor: 1)
     static let error = Terminal(descriptor: 2)
 
+    /// Whether any of the process's streams, the input too, is one.
+    static var isAny: Bool { (0...2).contains { isatty($0) == 1 } }
+
     init(descriptor: Int32) {
         self.descriptor = descriptor
         isTerminal = isatty(descriptor) == 1
