@@ -17,6 +17,8 @@ public enum TestClusters {
                 settings: [
                     "wal_level": "logical", "max_prepared_transactions": "10",
                     "track_commit_timestamp": "on",
+                    // All tests of a process run at a time, the slower the machine the more.
+                    "max_connections": "300",
                 ])
         } catch {
             fatalError("no cluster for the tests: \(error)")
