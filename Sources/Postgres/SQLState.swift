@@ -65,6 +65,8 @@ public enum SQLState {
     public static let destinationGone = "RO018"
     /// The versions of extension and program do not fit.
     public static let versionMismatch = "RO019"
+    /// Rows were copied into a table where their keys were not expected, and one was there.
+    public static let rowsAreThere = "RO027"
     /// A refresh took longer than it may.
     public static let refreshTimeout = "RO030"
     /// A snapshot was open on the source for longer than it may be.

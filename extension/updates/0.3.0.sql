@@ -30,3 +30,13 @@ COMMENT ON COLUMN roneo.source.max_xmin_age IS 'How many transactions its oldest
 COMMENT ON COLUMN roneo.source.paused_since IS 'Since when refreshes from it are put off; NULL: they are not.';
 COMMENT ON COLUMN roneo.source.paused_by IS 'Which limit was passed.';
 COMMENT ON COLUMN roneo.source.unread_limits IS 'Why limits are not kept: the role of the connection may not know; NULL: they are.';
+
+-- An inserter copies into its table where no row is likely to be there.
+ALTER TABLE roneo.control_replica ADD COLUMN met_rows boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN roneo.control_replica.met_rows IS
+    'Whether new rows had keys that were there, so that the next ones are staged; false: they are copied into the table.';
+CREATE OR REPLACE VIEW roneo.inserter_replica AS
+SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'inserter';
+CREATE OR REPLACE VIEW roneo.updater_replica AS
+SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'updater';
+DROP FUNCTION roneo.goes_straight(roneo.replica, roneo.control_replica, jsonb, jsonb, boolean);
