@@ -1,6 +1,6 @@
 -- Alone in the cluster: an open snapshot of another file would be that of the source.
 -- How long a refresh may take, and what a source is spared.
-SELECT plan(66);
+SELECT plan(67);
 SELECT on_source('CREATE TABLE items (id int PRIMARY KEY, at timestamptz DEFAULT now(), note text);
     INSERT INTO items (id, note) SELECT n, ''old'' FROM generate_series(1, 5) AS n;
     CREATE VIEW slow AS SELECT id, CASE WHEN pg_sleep(0.5) IS NOT NULL THEN note END AS note FROM items');
@@ -67,6 +67,8 @@ SELECT alike((SELECT message FROM roneo.run ORDER BY run_id DESC LIMIT 1), 'a sn
 SELECT is(source_value($$ SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%' $$), '0', 'no snapshot stays');
 SELECT is((SELECT outcome FROM roneo.refresh('items')), 'ok', 'another is refreshed');
 SELECT roneo.set_source_limits('Odd "S"', max_snapshot => '1 min');
+SELECT is((SELECT count(*) > 0 FROM roneo.plan('items')), true, 'nor does a dry run know of another''s limit')
+FROM roneo.refresh('items') AS r WHERE r.outcome = 'ok' AND current_setting('roneo.limits', true) = '';
 SELECT on_source('CREATE OR REPLACE VIEW slow AS SELECT id, note FROM items');
 SELECT is((SELECT outcome FROM roneo.refresh('slow')), 'ok', 'and this one, when it is quick');
 

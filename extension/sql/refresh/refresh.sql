@@ -170,6 +170,7 @@ BEGIN
     FROM roneo.finish_refresh(answers, roneo.results_of(begun, reports, began)) AS f
     WHERE f.replica_id = asked;
     PERFORM roneo.close_link(link);
+    PERFORM set_config('roneo.limits', '', true);
     RETURN ended;
 END;
 $$;
