@@ -1,3 +1,6 @@
+import ArgumentParser
+import Replication
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Darwin)
@@ -11,13 +14,43 @@ enum Main {
     static func main() {
         Interruption.watch()
         Task.detached {
-            if CommandLine.arguments.dropFirst().first == "check" {
-                await Check.main(asPluginOf: Roneo.self)
-            } else {
-                await Roneo.main()
+            do {
+                // Completions are asked for synchronously, and so are arguments.
+                var command = try Roneo.parseAsRoot()
+                if var command = command as? AsyncParsableCommand {
+                    try await command.run()
+                } else {
+                    try command.run()
+                }
+                end(nil)
+            } catch {
+                end(error)
             }
-            exit(0)
         }
         while true { pause() }
+    }
+
+    /// Whether exit statuses are a plugin's: a command line that makes no sense is UNKNOWN then.
+    private static var isPlugin: Bool { CommandLine.arguments.dropFirst().first == "check" }
+
+    private static func end(_ error: (any Error)?) -> Never {
+        let code = error.map { Roneo.exitCode(for: $0) } ?? .success
+        if isPlugin, code == .validationFailure, let error {
+            Check.tellUnknown(Roneo.message(for: error))
+            exit(AlertLevel.unknown.exitCode)
+        }
+        // What was asked for is not where it was wanted, as on a full disk.
+        if code == .success, let problem = Terminal.output.problem {
+            Terminal.error.line(
+                Terminal.error.styled("roneo: stdout cannot be written: \(problem)", .red))
+            exit(isPlugin ? AlertLevel.unknown.exitCode : ExitStatus.replicaFailed.code)
+        }
+        guard let error else { exit(0) }
+        if code == .validationFailure {
+            // The words of a command line may be a connection string's.
+            Terminal.error.line(Roneo.fullMessage(for: error).withoutSecrets)
+            exit(code.rawValue)
+        }
+        Roneo.exit(withError: error)
     }
 }

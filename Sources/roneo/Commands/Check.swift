@@ -99,23 +99,10 @@ struct Check: AsyncParsableCommand {
         }
     }
 
-    /// Instead of the root command's own beginning: a command line that makes no sense is UNKNOWN
-    /// to who reads exit statuses as a plugin's, and not 64.
-    static func main(asPluginOf root: any AsyncParsableCommand.Type) async {
-        do {
-            var command = try root.parseAsRoot()
-            if var check = command as? AsyncParsableCommand {
-                try await check.run()
-            } else {
-                try command.run()
-            }
-        } catch {
-            guard root.exitCode(for: error) == .validationFailure else {
-                root.exit(withError: error)
-            }
-            Terminal.output.write(
-                PluginText.text(HealthReport(unknown: root.message(for: error)), named: []))
-            Self.exit(withError: ExitCode(AlertLevel.unknown.exitCode))
-        }
+    /// A command line that makes no sense is UNKNOWN to who reads exit statuses as a plugin's, and
+    /// not 64.
+    static func tellUnknown(_ message: String) {
+        Terminal.output.write(
+            PluginText.text(HealthReport(unknown: message.withoutSecrets), named: []))
     }
 }
