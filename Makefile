@@ -10,6 +10,9 @@ RELEASE    = -c release --static-swift-stdlib
 RONEO      = .build/release/roneo
 # Runs a command on a server that has the extension, whatever is installed on the machine.
 STAGED     = scripts/with-extension
+# What "roneo install" puts below PREFIX/share.
+SHELL_FILES = man/man1/roneo.1 bash-completion/completions/roneo \
+	zsh/site-functions/_roneo fish/vendor_completions.d/roneo.fish
 SCRIPTS    = $(filter-out %.sql %.md %.txt,$(wildcard .ci/* scripts/* sql-tests/run sql-tests/*/*))
 
 export PG_CONFIG
@@ -82,10 +85,12 @@ install: all
 	$(MAKE) -C extension install
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 755 $(RONEO) '$(DESTDIR)$(PREFIX)/bin/roneo'
+	DESTDIR='$(DESTDIR)' $(RONEO) install --without-extension --prefix '$(PREFIX)'
 
 uninstall:
 	$(MAKE) -C extension uninstall
 	rm -f '$(DESTDIR)$(PREFIX)/bin/roneo'
+	rm -f $(foreach file,$(SHELL_FILES),'$(DESTDIR)$(PREFIX)/share/$(file)')
 
 freeze:
 	$(MAKE) -C extension freeze
@@ -107,7 +112,7 @@ help:
 	@echo 'make lint           shellcheck and swift format'
 	@echo 'make format         format the Swift sources'
 	@echo 'make api            write the list of public signatures again'
-	@echo 'make install        extension where pg_config says, roneo to PREFIX/bin'
+	@echo 'make install        extension where pg_config says; roneo, manual, completions to PREFIX'
 	@echo 'make uninstall      take both away again'
 	@echo 'make freeze         copy the built extension scripts to extension/released'
 	@echo 'make clean          remove what was built'

@@ -87,28 +87,30 @@ final class RefreshJob {
 
         during = "locking the replica"
         defer { members = round.members }
-        try round.begin()
+        try timed(.lock) { try round.begin() }
         report.dest = round.dest
         report.source = round.sourceName
         report.method = round.asked?.method
 
         during = "asking the source"
-        try round.probe()
+        try timed(.probe) { try round.probe() }
         during = "planning"
-        let steps = try round.plan()
+        let steps = try timed(.plan) { try round.plan() }
 
         var results: [StepResult] = []
         if !steps.isEmpty {
             during = "recording the start"
-            for member in round.members {
-                runIds[member.replicaId] = try worker.context.journal.recordStart(member.dest)
+            try timed(.record) {
+                for member in round.members {
+                    runIds[member.replicaId] = try worker.context.journal.recordStart(member.dest)
+                }
             }
             report.runId = round.asked.flatMap { runIds[$0.replicaId] }
-            results = try execute(steps, of: &round)
+            results = try timed(.steps) { try execute(steps, of: &round) }
         }
 
         during = "finishing"
-        let ended = try round.finish(
+        let told =
             round.members.map { member in
                 let own = results.filter { $0.step.replicaId == member.replicaId }
                 return RoundResult(
@@ -116,13 +118,24 @@ final class RefreshJob {
                     startedAt: round.startedAt, duration: ContinuousClock.now - began,
                     planned: own.count, steps: own, runner: worker.context.runner,
                     backend: round.backend)
-            })
+            }
+        let ended = try timed(.finish) { try round.finish(told) }
         during = "committing"
-        try round.commit(steps.filter { $0.kind == .after }) {
-            worker.context.observer.lost(dest, purpose: $0.purpose, $1)
+        try timed(.commit) {
+            try round.commit(steps.filter { $0.kind == .after }) {
+                worker.context.observer.lost(dest, purpose: $0.purpose, $1)
+            }
         }
         tell(ended, results, of: round)
         return ended.contains(where: \.again)
+    }
+
+    /// Does a phase, and says how long it took.
+    private func timed<T>(_ phase: RefreshPhase, _ body: () throws -> T) throws -> T {
+        let began = ContinuousClock.now
+        let result = try body()
+        worker.context.observer.endedPhase(dest, phase, after: ContinuousClock.now - began)
+        return result
     }
 
     /// Makes reports of what the extension said at the end.
@@ -176,6 +189,7 @@ final class RefreshJob {
             report.bytes += result.bytes ?? 0
             isPutOff = result.outcome == .deferred
             results.append(result)
+            worker.context.observer.endedStep(dest, result)
             // Indexes are built without holding up the source.
             if step == lastRead { round.releaseSource() }
         }

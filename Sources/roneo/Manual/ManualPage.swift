@@ -134,7 +134,7 @@ struct ManualPage {
     private mutating func add(sentences text: String) {
         var line = ""
         for word in text.split(whereSeparator: { $0 == " " || $0 == "\n" }) {
-            if line.count + word.count > 76 {
+            if Self.escaped("\(line) \(word)").count > 78, !line.isEmpty {
                 lines.append(Self.escaped(line))
                 line = ""
             }

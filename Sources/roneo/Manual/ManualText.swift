@@ -34,8 +34,8 @@ enum ManualText {
         """#
 
     private static let files = #"""
-        There is no configuration file: what is to be copied, how and how often is in the tables
-        of the extension.
+        There is no configuration file:
+        what is to be copied, how and how often is in the tables of the extension.
         .Bl -tag -width Ds
         .It Pa ~/.pgpass , Pa ~/.pg_service.conf
         Passwords and services, as libpq reads them.
@@ -60,17 +60,18 @@ enum ManualText {
         Of
         .Cm demo :
         a copy differs.
-        Also where the work is done and its output, metrics or page could not be written.
+        Also where the work is done,
+        and its output, metrics or page could not be written.
         .It 64
         The command line makes no sense; nothing was done.
         .It 69
         The destination cannot be reached.
         .It 75
-        Nothing was done, because others hold the locks or a source is away for a while: try
-        later.
+        Nothing was done, because others hold the locks,
+        or a source is away for a while: try later.
         .It 78
-        The extension is missing, or of a version this program does not know, or the role lacks
-        rights on it.
+        The extension is missing, or of a version this program does not know,
+        or the role lacks rights on it.
         .It 128+N
         Ended by signal N: 130 for INT, 143 for TERM.
         What ran was cancelled on both servers, rolled back and recorded.
@@ -115,7 +116,8 @@ enum ManualText {
 
     private static let diagnostics = #"""
         Nothing is printed when all is well and there is no terminal.
-        A failure is one block on stderr: which replica, what was being done, what the server said,
+        A failure is one block on stderr:
+        which replica, what was being done, what the server said,
         what to do about it, and the SQLSTATE.
         Those of class RO are the extension's own; its reference lists them.
         Values of rows and passwords are in no message, log or report.
