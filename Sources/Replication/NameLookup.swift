@@ -24,9 +24,9 @@ public struct NameLookup: Sendable {
         else { return [] }
         defer { connection.close() }
         // Who may see no more than the status completes from that.
-        for table in ["roneo.source LEFT JOIN roneo.replica USING (source_id)", "roneo.status"] {
+        for query in [Self.query(kind), Self.statusQuery(kind)] {
             let found = try? connection.execute(
-                SQL(verbatim: Self.query(kind, from: table)), timeLimit: Self.patience)
+                SQL(verbatim: query), timeLimit: Self.patience)
             guard let found else { continue }
             for column in 0..<2 {
                 let names = (0..<found.count).compactMap { found[$0, column] }
@@ -40,18 +40,34 @@ public struct NameLookup: Sendable {
 
     /// In the first column the names as roneo writes them; in the second shorter ones that mean the
     /// same here, for who does not type the schema.
-    private static func query(_ kind: Kind, from table: String) -> String {
-        let column =
-            switch kind {
-            case .replica: "dest"
-            case .source: "source_name"
-            case .group: "refresh_group"
-            case .method: "method"
-            }
-        let short = kind == .replica ? "to_regclass(dest)::text" : column
-        return """
-            SELECT DISTINCT \(column), \(short) FROM \(table) \
-            WHERE \(column) IS NOT NULL ORDER BY 1
+    private static func query(_ kind: Kind) -> String {
+        switch kind {
+        case .replica:
             """
+            SELECT format('%I.%I', coalesce(n.nspname, r.dest_schema), \
+            coalesce(c.relname, r.dest_name)), r.dest::text FROM roneo.replica AS r \
+            LEFT JOIN pg_class AS c ON c.oid = r.dest \
+            LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace ORDER BY 1
+            """
+        case .source:
+            "SELECT source_name, source_name FROM roneo.source ORDER BY 1"
+        case .group:
+            """
+            SELECT DISTINCT refresh_group, refresh_group FROM roneo.replica \
+            WHERE refresh_group IS NOT NULL ORDER BY 1
+            """
+        case .method:
+            "SELECT DISTINCT method, method FROM roneo.replica ORDER BY 1"
+        }
+    }
+
+    private static func statusQuery(_ kind: Kind) -> String {
+        switch kind {
+        case .replica: "SELECT dest, to_regclass(dest)::text FROM roneo.status ORDER BY 1"
+        case .source: "SELECT DISTINCT source_name, source_name FROM roneo.status ORDER BY 1"
+        case .method: "SELECT DISTINCT method, method FROM roneo.status ORDER BY 1"
+        // The status does not tell.
+        case .group: "SELECT NULL, NULL WHERE false"
+        }
     }
 }

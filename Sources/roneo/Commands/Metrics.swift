@@ -10,16 +10,22 @@ struct Metrics: AsyncParsableCommand {
             finds them, together with numbers about the run itself. Points of time are values, so \
             that a runner that has stopped is seen:
 
-              time() - roneo_replica_last_success_timestamp_seconds \
-            > 3 * roneo_replica_promised_age_seconds
+              roneo metrics -d wh
+              roneo metrics -d wh --json
+
+              time() - roneo_replica_last_success_timestamp_seconds
+                > 3 * roneo_replica_promised_age_seconds
             """)
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
+    @Flag(help: "Print JSON.")
+    var json = false
 
     func run() async throws {
         let inspection = Inspection(
             destination: target.destination, cancel: try Interruption.cancelToken())
         let reading = try await reported { try await inspection.metrics() }
+        guard !json else { return Terminal.output.line(RecordText.json(reading).description) }
         Terminal.output.write(PrometheusText.text(reading))
     }
 }

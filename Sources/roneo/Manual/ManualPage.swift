@@ -40,7 +40,9 @@ struct ManualPage {
         lines.append(".Sh SYNOPSIS")
         for command in root.commands {
             lines += [".Nm", ".Cm \(Self.argument(command.commandName))"]
-            if command.shown.contains(where: { !$0.isPositional }) { lines.append(".Op Ar options") }
+            if command.shown.contains(where: { !$0.isPositional }) {
+                lines.append(".Op Ar options")
+            }
             for argument in command.shown where argument.isPositional {
                 let value = "Ar \(Self.argument(argument.valueName ?? ""))"
                 let dots = argument.isRepeating ? " ..." : ""

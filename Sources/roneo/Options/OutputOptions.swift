@@ -14,7 +14,9 @@ struct OutputOptions: ParsableArguments {
                 + "trace, debug, info, notice, warning, error, critical.",
             valueName: "level"))
     var logLevel: Logger.Level?
-    @Option(help: "Write log lines as text (key=value) or json.")
+    @Option(
+        help: ArgumentHelp(
+            "Write log lines as text (key=value) or json.", valueName: "format"))
     var logFormat: LineLogHandler.Format?
     @Option(
         help: ArgumentHelp(

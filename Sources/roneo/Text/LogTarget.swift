@@ -24,7 +24,8 @@ enum LogTarget: Equatable, Sendable, ExpressibleByArgument {
     }()
 
     init?(argument: String) {
-        let parts = argument.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        let parts = argument.split(separator: ":", omittingEmptySubsequences: false).map(
+            String.init)
         switch (parts[0], parts.count) {
         case ("stderr", 1): self = .stderr
         case ("syslog", 1), ("syslog", 2):
