@@ -4,6 +4,7 @@ import Replication
 struct Check: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say whether all is well, as a plugin of Nagios does.",
+        usage: "roneo check [<options>] [<dest> ...]",
         discussion: """
             One line, with performance data behind a bar; then what was found, with what to do \
             about it. Lateness is computed from the last success, so a runner that never ran is \

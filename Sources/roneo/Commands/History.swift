@@ -4,6 +4,7 @@ import Replication
 struct History: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show the latest runs, newest first.",
+        usage: "roneo history [<options>] [<dest>]",
         discussion: """
             A run is one attempt to refresh one replica, whoever made it. A replica that is idle \
             leaves none. The same is the table roneo.run.

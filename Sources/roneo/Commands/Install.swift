@@ -4,6 +4,7 @@ import Replication
 struct Install: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Put the extension's files, the manual and completions in place.",
+        usage: "roneo install [<options>]",
         discussion: """
             On the destination's server, from a checkout in which the extension is built \
             (make -C extension). The extension's files go where pg_config says; the manual page \

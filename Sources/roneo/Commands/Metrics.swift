@@ -4,17 +4,17 @@ import Replication
 struct Metrics: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print metrics for Prometheus.",
+        usage: "roneo metrics [<options>]",
         discussion: """
             In its text format: last success, age, lag, rows, bytes, seconds, failures and state \
             of each replica. "roneo run --metrics-file FILE" leaves them where the node exporter \
             finds them, together with numbers about the run itself. Points of time are values, so \
             that a runner that has stopped is seen:
 
-              roneo metrics -d wh
-              roneo metrics -d wh --json
-
               time() - roneo_replica_last_success_timestamp_seconds
                 > 3 * roneo_replica_promised_age_seconds
+
+            The same as JSON: roneo metrics -d wh --json
             """)
 
     @OptionGroup(title: "Destination") var target: DestinationOptions

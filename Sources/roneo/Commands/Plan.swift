@@ -4,11 +4,12 @@ import Replication
 struct Plan: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print what a refresh would do now, and change nothing.",
+        usage: "roneo plan [<options>] <dest> ...",
         discussion: """
             It asks the source as a refresh does, prints each step with its SQL, and rolls back.
 
               roneo plan -d wh app.orders
-              roneo plan -d wh app.orders --force     although nothing seems to have changed
+              roneo plan -d wh app.orders --force     although nothing has changed
 
             Exit status: 0, also where nothing would be done; 1 no such replica, or no plan; 75 \
             it is being refreshed right now, or the source is away.

@@ -4,6 +4,7 @@ import Replication
 struct Preflight: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say what is missing on either side, as SQL that mends it.",
+        usage: "roneo preflight [<options>] [<source>]",
         discussion: """
             Run it after registering a source, and when a refresh says that a right is missing.
 

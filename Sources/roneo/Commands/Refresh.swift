@@ -4,6 +4,7 @@ import Replication
 struct Refresh: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Refresh replicas now, due or not.",
+        usage: "roneo refresh [<options>] <dest> ...",
         discussion: """
               roneo refresh -d wh app.orders '"Odd"."T.x"'
               roneo refresh -d wh app.orders --force             although unchanged

@@ -4,6 +4,7 @@ import Replication
 struct Report: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write a page about the latest days: freshness, lag, rows, failures.",
+        usage: "roneo report [<options>]",
         discussion: """
             One file that needs nothing else, for a browser, a mail or an archive: what needs \
             attention, with what to do about it; for each replica its freshness and small plots of \

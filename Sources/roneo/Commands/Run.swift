@@ -4,6 +4,7 @@ import Replication
 struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Refresh the replicas that are due.",
+        usage: "roneo run [<options>]",
         discussion: """
             This is cron's line. It prints nothing when all is well, and one block on stderr for \
             each replica that failed; one that fails never stops another.

@@ -4,6 +4,7 @@ import Replication
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show how fresh every replica is.",
+        usage: "roneo status [<options>]",
         discussion: """
             A line each: its state, the age of the copy and the promised one, how late it is, what \
             the last refresh moved, and what hinders it. The same is the view roneo.status.

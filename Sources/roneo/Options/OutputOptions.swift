@@ -10,8 +10,7 @@ struct OutputOptions: ParsableArguments {
     var verbose = false
     @Option(
         help: ArgumentHelp(
-            "Write log lines of this level and above: "
-                + "trace, debug, info, notice, warning, error, critical.",
+            "Write log lines of this level and above; debug tells phases and steps.",
             valueName: "level"))
     var logLevel: Logger.Level?
     @Option(
