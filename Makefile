@@ -90,7 +90,8 @@ install: all
 uninstall:
 	$(MAKE) -C extension uninstall
 	rm -f '$(DESTDIR)$(PREFIX)/bin/roneo'
-	rm -f $(foreach file,$(SHELL_FILES),'$(DESTDIR)$(PREFIX)/share/$(file)')
+	rm -f $(foreach file,$(SHELL_FILES),'$(DESTDIR)$(PREFIX)/share/$(file)') \
+		'$(DESTDIR)/etc/fish/completions/roneo.fish'
 
 freeze:
 	$(MAKE) -C extension freeze

@@ -27,7 +27,27 @@ struct Completions: AsyncParsableCommand {
                 case .zsh: .zsh
                 case .fish: .fish
                 }
-            return Roneo.completionScript(for: kind)
+            let script = Roneo.completionScript(for: kind)
+            return self == .bash ? Self.withoutExpansion(script) : script
+        }
+
+        /// As generated, bash would expand names as it does a command line (that is what compgen
+        /// makes of a list), losing their quotes and running what looks like a command. They are
+        /// chosen by their beginnings already, so they are taken as they are.
+        private static func withoutExpansion(_ script: String) -> String {
+            let caller = "__roneo_add_completions -W \"$(__roneo_custom_complete"
+            let function = """
+                __roneo_add_names() {
+                    local name
+                    while IFS='' read -r name; do
+                        [[ -z "${name}" ]] || COMPREPLY+=("${name}")
+                    done <<<"${1}"
+                }
+
+                __roneo_custom_complete() {
+                """
+            return script.replacing(caller, with: "__roneo_add_names \"$(__roneo_custom_complete")
+                .replacing("__roneo_custom_complete() {", with: function, maxReplacements: 1)
         }
     }
 

@@ -8,11 +8,17 @@ struct ShellWords {
     /// What has been typed of that one, without its quotes.
     let prefix: String
 
-    init(_ given: [String], index: Int, prefix: String, shell: CompletionShell?) {
+    init(
+        _ given: [String], index: Int, prefix: String, shell: CompletionShell?,
+        version: String? = nil
+    ) {
         let before = Array(given.prefix(max(0, index)))
         let whole = shell == .bash ? Self.joined(before) : before
-        words = whole.map { Self.unquoted($0) ?? "" }
-        self.prefix = Self.unquoted(prefix) ?? ""
+        // Before its version 4 fish has taken the quotes away already.
+        let major = version?.split(separator: ".").first.flatMap { Int($0) } ?? 4
+        let isPlain = shell == .fish && major < 4
+        words = whole.map { isPlain ? $0 : Self.unquoted($0) ?? "" }
+        self.prefix = isPlain ? prefix : Self.unquoted(prefix) ?? ""
     }
 
     /// Where the options on the command line lead; nil where they cannot be known, because the

@@ -27,7 +27,14 @@ struct ShellFiles {
     /// Where each goes, DESTDIR included.
     var paths: [String] {
         let root = environment("DESTDIR") ?? ""
-        return Self.contents.map { "\(root)\(prefix)/share/\($0.path)" }
+        return Self.contents.map { content in
+            // Without XDG_DATA_DIRS fish looks for no completions in /usr/local, but always here.
+            let site = "\(root)/etc/fish/completions"
+            if prefix == "/usr/local", content.path.hasPrefix("fish/"), access(site, F_OK) == 0 {
+                return "\(site)/roneo.fish"
+            }
+            return "\(root)\(prefix)/share/\(content.path)"
+        }
     }
 
     /// The first folder on the way that is there, where it may not be written.

@@ -53,7 +53,22 @@ struct ArgumentInfo: Decodable {
     let isOptional: Bool
     let isRepeating: Bool
     let shouldDisplay: Bool
+    let completionKind: Completion?
 
+    /// Which of its cases it is; what belongs to it does not matter here.
+    struct Completion: Decodable {
+        let isCustom: Bool
+
+        init(from decoder: any Decoder) throws {
+            enum Key: CodingKey {
+                case custom
+            }
+            isCustom = try decoder.container(keyedBy: Key.self).contains(.custom)
+        }
+    }
+
+    /// Whether the database is asked for what it may be.
+    var isCompleted: Bool { completionKind?.isCustom ?? false }
     var isPositional: Bool { kind == "positional" }
     var takesValue: Bool { kind == "option" }
     var isEverywhere: Bool { ["version", "help"].contains(preferredName?.name) }
