@@ -31,12 +31,7 @@ struct Demo: AsyncParsableCommand {
             }
             return try await DemoStory(stage).play(narrator)
         }
-        let equal = verdicts.allSatisfy(\.isEqual)
-        if json {
-            let copies = JSON.array(verdicts.map(\.json))
-            Terminal.output.line(
-                JSON.object(["equal": JSON(equal), "replicas": copies]).description)
-        }
-        if !equal { throw ExitCode(ExitStatus.replicaFailed.code) }
+        if json { Terminal.output.line(DemoStory.json(verdicts).description) }
+        if !verdicts.allSatisfy(\.isEqual) { throw ExitCode(ExitStatus.replicaFailed.code) }
     }
 }

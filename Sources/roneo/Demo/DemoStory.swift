@@ -27,6 +27,14 @@ struct DemoStory: Sendable {
         }
     }
 
+    /// What all of them say together.
+    static func json(_ verdicts: [Verdict]) -> JSON {
+        .object([
+            "equal": JSON(verdicts.allSatisfy(\.isEqual)),
+            "replicas": .array(verdicts.map(\.json)),
+        ])
+    }
+
     /// Plays all of it, and compares every copy with its source in the end.
     func play(_ narrator: Narrator) async throws -> [Verdict] {
         narrator.step("A source: pgbench's tables, and some with odd names and types")
