@@ -97,7 +97,9 @@ import Testing
                 """, [folder.path, typed]
         ).wait()
         #expect(try folder.strangers().isEmpty, "a name is no command")
-        let printed = ended.output.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("got ") }
+        let printed = ended.output.split(whereSeparator: \.isNewline).filter {
+            $0.hasPrefix("got ")
+        }
         #expect(printed.count == lines.count, "\(ended)")
         return printed.map { String($0.dropFirst(4)) }
     }

@@ -25,7 +25,9 @@ import Testing
                     section = String(line.drop { "# ".contains($0) })
                     if line.hasPrefix("### ") { objects[section] = [:] }
                 }
-                let cells = line.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
+                let cells = line.split(separator: "|").map {
+                    $0.trimmingCharacters(in: .whitespaces)
+                }
                 guard line.hasPrefix("| "), cells.count > 1 else { continue }
                 guard !["field", "command"].contains(cells[0]) else { continue }
                 if section == "Commands" {
@@ -57,7 +59,9 @@ import Testing
                 guard let values = value as? [Any] else { return wrong(value, type, place) }
                 for element in values { read(element, as: inner(type), at: place + "[]") }
             } else if type.hasPrefix("{") {
-                guard let members = value as? [String: Any] else { return wrong(value, type, place) }
+                guard let members = value as? [String: Any] else {
+                    return wrong(value, type, place)
+                }
                 for member in members.values { read(member, as: inner(type), at: place) }
             } else if let fields = page.objects[type] {
                 guard let object = value as? [String: Any] else { return wrong(value, type, place) }
@@ -85,7 +89,8 @@ import Testing
 
         private func isScalar(_ value: Any, _ type: String) -> Bool {
             // A boolean is a number to Foundation, too.
-            let isBoolean = (value as? NSNumber).map { String(cString: $0.objCType) == "c" } ?? false
+            let isBoolean =
+                (value as? NSNumber).map { String(cString: $0.objCType) == "c" } ?? false
             switch type {
             case "any": return true
             case "boolean": return isBoolean
@@ -154,7 +159,8 @@ import Testing
                 reader.read(try document(ended), as: type, at: name)
             }
         }
-        let folder = FileManager.default.temporaryDirectory.path + "/roneo-json-\(UUID().uuidString)"
+        let folder =
+            FileManager.default.temporaryDirectory.path + "/roneo-json-\(UUID().uuidString)"
         defer { try? FileManager.default.removeItem(atPath: folder) }
         for arguments in [["--dry-run"], []] {
             let ended = try RoneoProcess(

@@ -3,13 +3,13 @@ import Postgres
 import TestSupport
 import Testing
 
+@testable import roneo
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Darwin)
     import Darwin
 #endif
-
-@testable import roneo
 
 /// What logs tell, where they go, and what never gets into them.
 @Suite struct LogTests {
@@ -133,7 +133,9 @@ import Testing
                     && $0.contains("rows=100")
             }, "\(lines)")
         #expect(
-            lines.contains { $0.hasPrefix("<\(19 * 8 + 3)>") && $0.contains("dest=\"missing %s\"") },
+            lines.contains {
+                $0.hasPrefix("<\(19 * 8 + 3)>") && $0.contains("dest=\"missing %s\"")
+            },
             "\(lines)")
         let json = try stage.run("refresh", "t", "--log-to", "syslog", "--log-format", "json")
         #expect(json.status == 0 && json.errors.isEmpty, "\(json)")
@@ -143,7 +145,8 @@ import Testing
     }
 
     @Test(
-        "where logs go is checked", arguments: ["syslog:", "syslog:nowhere", "syslog:a:b", "file", ""])
+        "where logs go is checked",
+        arguments: ["syslog:", "syslog:nowhere", "syslog:a:b", "file", ""])
     func targets(target: String) throws {
         #expect(try RoneoProcess.run("run", "--log-to", target).status == 64)
     }
