@@ -12,6 +12,7 @@ enum Main {
     /// Not async: the main thread would then wait in dispatch_main(), which on Linux unblocks all
     /// signals, so that INT and TERM would kill the process before anything is rolled back.
     static func main() {
+        keepStandardStreams()
         Interruption.watch()
         Task.detached {
             do {
@@ -28,6 +29,15 @@ enum Main {
             }
         }
         while true { pause() }
+    }
+
+    /// Whoever closes stdout for us would have a connection take its number, and what is printed go
+    /// to a server.
+    private static func keepStandardStreams() {
+        for stream: Int32 in 0...2 where fcntl(stream, F_GETFD) < 0 {
+            // It gets the lowest number that is free.
+            _ = open("/dev/null", stream == 0 ? O_RDONLY : O_WRONLY)
+        }
     }
 
     /// Whether exit statuses are a plugin's: a command line that makes no sense is UNKNOWN then.

@@ -118,7 +118,7 @@ import Testing
         // The shells and man find them there by themselves.
         let found = try RoneoProcess(
             shell: """
-                export XDG_DATA_DIRS="$1" XDG_DATA_HOME=/nonexistent HOME=/nonexistent
+                export XDG_DATA_DIRS="$1" XDG_DATA_HOME="$1/home" HOME="$1/home"
                 loader=/usr/share/bash-completion/bash_completion
                 if [ -e $loader ]; then
                     bash --noprofile --norc -c ". $loader; _completion_loader roneo; complete -p roneo"
