@@ -13,6 +13,9 @@ UNIT_DIR   = $(DESTDIR)$(PREFIX)/lib/systemd/system
 SYSUSERS_DIR = $(DESTDIR)$(PREFIX)/lib/sysusers.d
 # Runs a command on a server that has the extension, whatever is installed on the machine.
 STAGED     = scripts/with-extension
+# What "roneo install" puts below PREFIX/share.
+SHELL_FILES = man/man1/roneo.1 bash-completion/completions/roneo \
+	zsh/site-functions/_roneo fish/vendor_completions.d/roneo.fish
 SCRIPTS    = $(filter-out %.sql %.md %.txt %.pl,$(wildcard .ci/* scripts/* sql-tests/run sql-tests/*/*))
 
 export PG_CONFIG
@@ -87,10 +90,13 @@ install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 755 $(RONEO) '$(DESTDIR)$(PREFIX)/bin/roneo'
 	$(MAKE) install-units
+	DESTDIR='$(DESTDIR)' $(RONEO) install --without-extension --prefix '$(PREFIX)'
 
 uninstall:
 	$(MAKE) -C extension uninstall
 	rm -f '$(DESTDIR)$(PREFIX)/bin/roneo'
+	rm -f $(foreach file,$(SHELL_FILES),'$(DESTDIR)$(PREFIX)/share/$(file)') \
+		'$(DESTDIR)/etc/fish/completions/roneo.fish'
 	rm -f $(UNITS:packaging/systemd/%='$(UNIT_DIR)/%') '$(SYSUSERS_DIR)/roneo.conf'
 
 # Where systemd looks for what an administrator has installed; nothing is enabled or started.
@@ -122,7 +128,7 @@ help:
 	@echo 'make lint           shellcheck and swift format'
 	@echo 'make format         format the Swift sources'
 	@echo 'make api            write the list of public signatures again'
-	@echo 'make install        extension where pg_config says, roneo to PREFIX/bin, units of systemd'
+	@echo 'make install        extension where pg_config says; roneo, manual, completions, units to PREFIX'
 	@echo 'make uninstall      take both away again'
 	@echo 'make freeze         copy the built extension scripts to extension/released'
 	@echo 'make clean          remove what was built'

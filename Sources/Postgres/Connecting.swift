@@ -25,6 +25,7 @@ struct Connecting {
 
     func callAsFunction() throws(PostgresError) -> ConnectionHandle {
         if token?.isFired == true { throw .cancelled }
+        try checkForm()
         let handle = try start()
         let pointer = handle.pointer
         // The only way to learn the SQLSTATE of a refusal is to have it in the message.
@@ -48,6 +49,28 @@ struct Connecting {
             throw PostgresError(connection: pointer, origin: .connecting)
         }
         return handle
+    }
+
+    /// Of a connection string that it does not understand, libpq repeats a part, or all of it: what
+    /// it trips over is as a rule a password with a space or a sign that should have been quoted.
+    private func checkForm() throws(PostgresError) {
+        guard let conninfo = keywords.first?.1,
+            conninfo.contains("=") || conninfo.hasPrefix("postgresql://")
+                || conninfo.hasPrefix("postgres://")
+        else { return }
+        var words: UnsafeMutablePointer<CChar>?
+        if let options = PQconninfoParse(conninfo, &words) {
+            PQconninfoFree(options)
+            return
+        }
+        let reason = words.map { Discretion.withoutQuotedText(String(cString: $0)) } ?? "?"
+        PQfreemem(words)
+        throw PostgresError(
+            origin: .connecting, severity: "FATAL",
+            message: "a connection string is not understood: \(reason)".split(separator: "\n")
+                .joined(separator: " "),
+            hint: "Values with spaces are put in single quotes; in a URI, what is no letter, digit "
+                + "or one of -._~ is written as % and two hexadecimal digits.")
     }
 
     private func start() throws(PostgresError) -> ConnectionHandle {

@@ -40,6 +40,11 @@ extension SQL: ExpressibleByStringInterpolation {
             sql.text += literal
         }
 
+        /// Text of this program's own: what is the same in several statements.
+        public mutating func appendInterpolation(verbatim text: StaticString) {
+            sql.text += "\(text)"
+        }
+
         /// A value: becomes the next parameter.
         public mutating func appendInterpolation(_ value: some LosslessStringConvertible) {
             append(value.description)

@@ -64,11 +64,11 @@ struct Discretion {
     private var isEncodingError: Bool { ["22021", "22P05"].contains(sqlState) }
 
     func message(_ text: String) -> String {
-        isDataError && !isEncodingError ? withoutQuotedText(text) : text
+        isDataError && !isEncodingError ? Self.withoutQuotedText(text) : text
     }
 
     func detail(_ text: String) -> String {
-        if isDataError { return withoutQuotedText(text) }
+        if isDataError { return Self.withoutQuotedText(text) }
         guard isConstraintError else { return text }
         let values = text.range(of: ")=(")?.upperBound ?? text.range(of: "(")?.upperBound
         guard let values, let end = text.lastIndex(of: ")"), values <= end else { return text }
@@ -94,7 +94,7 @@ struct Discretion {
         return kept.joined(separator: "\n")
     }
 
-    private func withoutQuotedText(_ text: String) -> String {
+    static func withoutQuotedText(_ text: String) -> String {
         guard let first = text.firstIndex(of: "\""), let last = text.lastIndex(of: "\""),
             first < last
         else { return text }

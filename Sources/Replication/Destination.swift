@@ -23,13 +23,14 @@ public struct Destination: Sendable {
     /// A connection that hears nothing but errors, so that what a server sends during a COPY is
     /// one, and that writes, whatever a database's or a role's defaults are.
     func connect(
-        applicationName: String, cancel: CancelToken?
+        applicationName: String, cancel: CancelToken?,
+        timeout: Duration = .seconds(30)
     ) throws(RunError) -> Connection {
         do {
             let connection = try Connection(
                 conninfo: conninfo, applicationName: applicationName,
                 options: options.merging(["client_encoding": "UTF8"]) { given, _ in given },
-                cancel: cancel, connectTimeout: .seconds(30))
+                cancel: cancel, connectTimeout: timeout)
             try connection.execute(
                 """
                 SET client_min_messages = error; SET default_transaction_read_only = off; \

@@ -16,7 +16,7 @@ extension Inspection {
                         """
                         SELECT m.*, m.runs ->> 'ok' AS runs_ok, m.runs ->> 'unchanged' AS runs_unchanged, \
                         m.runs ->> 'deferred' AS runs_deferred, m.runs ->> 'failed' AS runs_failed, \
-                        m.runs ->> 'abandoned' AS runs_abandoned FROM roneo.replica_metrics() AS m
+                        m.runs ->> 'abandoned' AS runs_abandoned, to_jsonb(m)::text AS json FROM roneo.replica_metrics() AS m
                         """)))
         }
     }
@@ -29,7 +29,8 @@ extension Inspection {
             let connection = try worker.destination(for: "report")
             let frame = try connection.execute(
                 """
-                SELECT now()::text AS until, (now() - make_interval(days => \(days)::integer))::text AS since, \
+                SELECT to_jsonb(now()) #>> '{}' AS until, \
+                to_jsonb(now() - make_interval(days => \(days)::integer)) #>> '{}' AS since, \
                 current_database() AS database, to_char(now(), 'YYYY-MM-DD HH24:MI TZ') AS made_at
                 """)
             let (since, until) = (frame[0, "since"], frame[0, "until"])
@@ -39,6 +40,7 @@ extension Inspection {
                 'Mon DD HH24:MI') FROM generate_series(0, \(buckets)::integer) AS n ORDER BY n
                 """)
             return Chronicle(
+                since: since ?? "", until: until ?? "",
                 database: frame[0, "database"] ?? "", madeAt: frame[0, "made_at"] ?? "", days: days,
                 buckets: buckets, marks: (0..<marks.count).map { marks[$0, 0] ?? "" },
                 health: health,
@@ -48,20 +50,22 @@ extension Inspection {
                         SELECT s.*, extract(epoch FROM s.age) AS age_seconds, \
                         extract(epoch FROM s.promised_age) AS promised_seconds, \
                         extract(epoch FROM s.lag) AS lag_seconds, \
-                        to_char(s.last_success_at, 'YYYY-MM-DD HH24:MI:SS') AS succeeded \
+                        to_char(s.last_success_at, 'YYYY-MM-DD HH24:MI:SS') AS succeeded, \
+                        \(verbatim: Self.statusJSON) AS json \
                         FROM roneo.status AS s ORDER BY s.dest
                         """)),
                 plots: Records(
                     try connection.execute(
                         """
-                        SELECT * FROM roneo.run_buckets(\(since)::timestamptz, \
-                        \(until)::timestamptz, \(buckets)::integer)
+                        SELECT b.*, to_jsonb(b)::text AS json FROM roneo.run_buckets( \
+                        \(since)::timestamptz, \(until)::timestamptz, \(buckets)::integer) AS b
                         """)),
                 failures: Records(
                     try connection.execute(
                         """
                         SELECT f.*, to_char(f.first_at, 'Mon DD HH24:MI') AS first_seen, \
-                        to_char(f.last_at, 'Mon DD HH24:MI') AS last_seen FROM \
+                        to_char(f.last_at, 'Mon DD HH24:MI') AS last_seen, \
+                        to_jsonb(f)::text AS json FROM \
                         roneo.run_failures(\(since)::timestamptz, \(until)::timestamptz) AS f LIMIT 200
                         """)))
         }
@@ -83,6 +87,8 @@ public struct MetricsReading: Sendable {
 
 /// The state of the replicas and what happened in the latest days.
 public struct Chronicle: Sendable {
+    public let since: String
+    public let until: String
     public let database: String
     public let madeAt: String
     public let days: Int
@@ -95,9 +101,11 @@ public struct Chronicle: Sendable {
     public let failures: Records
 
     public init(
-        database: String, madeAt: String, days: Int, buckets: Int, marks: [String],
-        health: HealthReport, replicas: Records, plots: Records, failures: Records
+        since: String, until: String, database: String, madeAt: String, days: Int, buckets: Int,
+        marks: [String], health: HealthReport, replicas: Records, plots: Records, failures: Records
     ) {
+        self.since = since
+        self.until = until
         self.database = database
         self.madeAt = madeAt
         self.days = days

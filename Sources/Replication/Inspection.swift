@@ -18,7 +18,7 @@ public struct Inspection: Sendable {
             """
             SELECT s.*, extract(epoch FROM s.age) AS age_seconds, \
             extract(epoch FROM s.promised_age) AS promised_age_seconds, \
-            extract(epoch FROM s.lag) AS lag_seconds, to_jsonb(s)::text AS json \
+            extract(epoch FROM s.lag) AS lag_seconds, \(verbatim: Self.statusJSON) AS json \
             FROM roneo.status AS s ORDER BY s.dest
             """)
     }
@@ -34,6 +34,13 @@ public struct Inspection: Sendable {
             to_jsonb(s)::text AS json FROM roneo.sources AS s ORDER BY s.source_name
             """)
     }
+
+    /// A row of `roneo.status` as JSON: for programs, the spans of time in seconds too.
+    static let statusJSON: StaticString = """
+        (to_jsonb(s) || jsonb_build_object('age_seconds', extract(epoch FROM s.age), \
+        'promised_age_seconds', extract(epoch FROM s.promised_age), \
+        'lag_seconds', extract(epoch FROM s.lag)))::text
+        """
 
     /// The latest runs, newest first. The column `json` has the line as JSON.
     ///
@@ -158,7 +165,10 @@ public struct Inspection: Sendable {
         return try await onOwnThread(cancel: cancel) { _ in
             let worker = Worker(context)
             defer { worker.close() }
-            try Destination.checkVersion(try worker.destination(for: "inspection"))
+            let connection = try worker.destination(for: "inspection")
+            try Destination.checkVersion(connection)
+            // Programs read these too, whatever the role's habits are.
+            try connection.execute("SET intervalstyle = 'postgres'")
             return try body(worker)
         }
     }

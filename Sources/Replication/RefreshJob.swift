@@ -123,7 +123,7 @@ final class RefreshJob {
 
         during = "locking the replica"
         defer { members = round.members }
-        try round.begin()
+        try timed(.lock) { try round.begin() }
         limits = round.limits
         worker.refreshLimit = limits.ofRefresh(began: began)
         report.dest = round.dest
@@ -132,22 +132,24 @@ final class RefreshJob {
         guard try isWanted(round) else { return false }
 
         during = "asking the source"
-        try round.probe()
+        try timed(.probe) { try round.probe() }
         during = "planning"
-        let steps = try round.plan()
+        let steps = try timed(.plan) { try round.plan() }
 
         var results: [StepResult] = []
         if !steps.isEmpty {
             during = "recording the start"
-            for member in round.members where runIds[member.replicaId] == nil {
-                runIds[member.replicaId] = try worker.context.journal.recordStart(member.dest)
+            try timed(.record) {
+                for member in round.members where runIds[member.replicaId] == nil {
+                    runIds[member.replicaId] = try worker.context.journal.recordStart(member.dest)
+                }
             }
             report.runId = round.asked.flatMap { runIds[$0.replicaId] }
-            results = try execute(steps, of: &round)
+            results = try timed(.steps) { try execute(steps, of: &round) }
         }
 
         during = "finishing"
-        let ended = try round.finish(
+        let told =
             round.members.map { member in
                 let own = results.filter { $0.step.replicaId == member.replicaId }
                 return RoundResult(
@@ -155,10 +157,13 @@ final class RefreshJob {
                     startedAt: round.startedAt, duration: ContinuousClock.now - began,
                     planned: own.count, steps: own, runner: worker.context.runner,
                     backend: round.backend)
-            })
+            }
+        let ended = try timed(.finish) { try round.finish(told) }
         during = "committing"
-        try round.commit(steps.filter { $0.kind == .after }) {
-            worker.context.observer.lost(dest, purpose: $0.purpose, $1)
+        try timed(.commit) {
+            try round.commit(steps.filter { $0.kind == .after }) {
+                worker.context.observer.lost(dest, purpose: $0.purpose, $1)
+            }
         }
         tell(ended, results, of: round)
         return ended.contains(where: \.again)
@@ -171,6 +176,14 @@ final class RefreshJob {
         report.outcome = .unchanged
         report.message = "refreshed by another session meanwhile"
         return false
+    }
+
+    /// Does a phase, and says how long it took.
+    private func timed<T>(_ phase: RefreshPhase, _ body: () throws -> T) throws -> T {
+        let began = ContinuousClock.now
+        let result = try body()
+        worker.context.observer.endedPhase(dest, phase, after: ContinuousClock.now - began)
+        return result
     }
 
     /// Makes reports of what the extension said at the end.
@@ -224,6 +237,7 @@ final class RefreshJob {
             report.bytes += result.bytes ?? 0
             isPutOff = result.outcome == .deferred
             results.append(result)
+            worker.context.observer.endedStep(dest, result)
             // Indexes are built without holding up the source.
             if step == lastRead { round.releaseSource() }
         }

@@ -296,6 +296,13 @@ import Testing
         let ended = try RoneoProcess.run("run", "-d", conninfo)
         #expect(ended.status == 0, "\(ended)")
         #expect(ended.output.isEmpty && ended.errors.isEmpty)
-        #expect(try RoneoProcess.run("status", "-d", conninfo).status == 0)
+        for words in [
+            ["refresh", "t"], ["status"], ["history"], ["check"], ["metrics"],
+            ["report", "--html", "-"],
+        ] {
+            let ended = try RoneoProcess(words + ["-d", conninfo]).wait()
+            #expect(ended.status == 0, "\(words): \(ended)")
+            #expect(ended.errors.isEmpty, "\(words): \(ended)")
+        }
     }
 }

@@ -9,6 +9,8 @@ struct RoneoProcess {
         let status: Int32
         let output: String
         let errors: String
+        /// It had no chance to choose its status.
+        var isKilled = false
 
         var testDescription: String { "status \(status)\n\(output)\(errors)" }
     }
@@ -71,7 +73,16 @@ struct RoneoProcess {
         let isKilled = process.terminationReason == .uncaughtSignal
         return Ended(
             status: isKilled ? 128 + process.terminationStatus : process.terminationStatus,
-            output: files.output.text, errors: files.errors.text)
+            output: files.output.text, errors: files.errors.text, isKilled: isKilled)
+    }
+
+    /// Whether a signal would not kill it, but wait; true where the system does not tell.
+    func blocks(_ signal: Int32) throws -> Bool {
+        let path = "/proc/\(process.processIdentifier)/status"
+        guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return true }
+        let line = text.split(separator: "\n").first { $0.hasPrefix("SigBlk:") }
+        let mask = line.flatMap { UInt64($0.dropFirst(7).drop { $0.isWhitespace }, radix: 16) } ?? 0
+        return mask & 1 << UInt64(signal - 1) != 0
     }
 
     /// What it has said on stderr by now.

@@ -4,15 +4,16 @@ import Replication
 struct Check: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say whether all is well, as a plugin of Nagios does.",
+        usage: "roneo check [<options>] [<dest> ...]",
         discussion: """
             One line, with performance data behind a bar; then what was found, with what to do \
             about it. Lateness is computed from the last success, so a runner that never ran is \
             noticed too: this is what to let a monitoring system call, not the mail of cron.
 
-              roneo check -d warehouse                      all replicas
-              roneo check -d warehouse app.orders           one, with its age as a number
-              roneo check -d warehouse --critical 2         CRITICAL two intervals after it was due
-              roneo check -d warehouse --columns            also columns that have drifted apart
+              roneo check -d wh                  all replicas
+              roneo check -d wh app.orders       one, with its age as a number
+              roneo check -d wh --critical 2     CRITICAL two intervals after it was due
+              roneo check -d wh --columns        also columns that have drifted apart
 
             Failures in a row, sizes and delays that are borne are settings: SELECT * FROM \
             roneo.settings.
@@ -22,25 +23,35 @@ struct Check: AsyncParsableCommand {
             wrong.
             """)
 
-    @Argument(help: "Destination tables or views, as SQL writes them; all of them otherwise.")
+    @Argument(
+        help: "Destination tables or views, as SQL writes them; all of them otherwise.",
+        completion: .replicas)
     var dest: [String] = []
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
     @OptionGroup(title: "Sources") var sources: SourceOptions
 
-    @Option(name: .customLong("source"), help: "Only replicas of this source; repeatable.")
+    @Option(
+        name: .customLong("source"), help: "Only replicas of this source; repeatable.",
+        completion: .sources)
     var onlySources: [String] = []
     @Option(
-        help: "WARNING when later than this many times its interval; else late_warning_pct.")
+        help: ArgumentHelp(
+            "WARNING when later than this many times its interval; else late_warning_pct.",
+            valueName: "times"))
     var warning: Double?
     @Option(
-        help: "CRITICAL when later than this many times its interval; else late_critical_pct.")
+        help: ArgumentHelp(
+            "CRITICAL when later than this many times its interval; else late_critical_pct.",
+            valueName: "times"))
     var critical: Double?
     @Flag(help: "Ask the sources for columns that have drifted apart.")
     var columns = false
     @Flag(help: "Ask the sources for tables that no replica copies.")
     var missingTables = false
-    @Option(help: "UNKNOWN when there is no answer after this time, such as 10s.")
+    @Option(
+        help: ArgumentHelp(
+            "UNKNOWN when there is no answer after this time, such as 10s.", valueName: "time"))
     var timeout = TimeSpan(argument: "30s")!
     @Flag(help: "Print JSON.")
     var json = false
@@ -99,23 +110,10 @@ struct Check: AsyncParsableCommand {
         }
     }
 
-    /// Instead of the root command's own beginning: a command line that makes no sense is UNKNOWN
-    /// to who reads exit statuses as a plugin's, and not 64.
-    static func main(asPluginOf root: any AsyncParsableCommand.Type) async {
-        do {
-            var command = try root.parseAsRoot()
-            if var check = command as? AsyncParsableCommand {
-                try await check.run()
-            } else {
-                try command.run()
-            }
-        } catch {
-            guard root.exitCode(for: error) == .validationFailure else {
-                root.exit(withError: error)
-            }
-            Terminal.output.write(
-                PluginText.text(HealthReport(unknown: root.message(for: error)), named: []))
-            Self.exit(withError: ExitCode(AlertLevel.unknown.exitCode))
-        }
+    /// A command line that makes no sense is UNKNOWN to who reads exit statuses as a plugin's, and
+    /// not 64.
+    static func tellUnknown(_ message: String) {
+        Terminal.output.write(
+            PluginText.text(HealthReport(unknown: message.withoutSecrets), named: []))
     }
 }

@@ -3,13 +3,21 @@ import Replication
 
 struct History: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show the latest runs, newest first.")
+        abstract: "Show the latest runs, newest first.",
+        usage: "roneo history [<options>] [<dest>]",
+        discussion: """
+            A run is one attempt to refresh one replica, whoever made it. A replica that is idle \
+            leaves none. The same is the table roneo.run.
 
-    @Argument(help: "Only those of this destination table or view.")
+              roneo history -d wh app.orders
+              roneo history -d wh --limit 100 --json
+            """)
+
+    @Argument(help: "Only those of this destination table or view.", completion: .replicas)
     var dest: String?
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
-    @Option(name: .shortAndLong, help: "How many runs.")
+    @Option(name: .shortAndLong, help: ArgumentHelp("How many runs.", valueName: "count"))
     var limit = 20
     @Flag(help: "Print JSON.")
     var json = false

@@ -3,9 +3,19 @@ import Replication
 
 struct Plan: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print what a refresh would do now, and change nothing.")
+        abstract: "Print what a refresh would do now, and change nothing.",
+        usage: "roneo plan [<options>] <dest> ...",
+        discussion: """
+            It asks the source as a refresh does, prints each step with its SQL, and rolls back.
 
-    @Argument(help: "Destination tables or views, as SQL writes them.")
+              roneo plan -d wh app.orders
+              roneo plan -d wh app.orders --force     although nothing has changed
+
+            Exit status: 0, also where nothing would be done; 1 no such replica, or no plan; 75 \
+            it is being refreshed right now, or the source is away.
+            """)
+
+    @Argument(help: "Destination tables or views, as SQL writes them.", completion: .replicas)
     var dest: [String]
 
     @OptionGroup(title: "Destination") var target: DestinationOptions

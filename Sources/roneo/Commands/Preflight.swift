@@ -4,17 +4,25 @@ import Replication
 struct Preflight: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say what is missing on either side, as SQL that mends it.",
+        usage: "roneo preflight [<options>] [<source>]",
         discussion: """
-            Exit status 1 when something is.
+            Run it after registering a source, and when a refresh says that a right is missing.
+
+              roneo preflight -d wh            the destination and all sources
+              roneo preflight -d wh shop       the destination and one
+
+            Exit status: 0 nothing is missing; 1 something is.
 
             With --capture it looks at nothing, and prints the script that a superuser of the source, \
             or the owner of that table, runs there with psql before create_dml or create_logdel, \
             where the role of the connection may make no triggers:
 
-              roneo preflight shop --capture app.orders >capture.sql
+              roneo preflight -d wh shop --capture app.orders >capture.sql
             """)
 
-    @Argument(help: "Only this source; all of them otherwise.")
+    @Argument(
+        help: "Only this source; all of them otherwise.",
+        completion: .sources)
     var source: String?
     @Option(
         help: ArgumentHelp(

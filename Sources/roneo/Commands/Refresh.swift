@@ -3,9 +3,24 @@ import Replication
 
 struct Refresh: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Refresh replicas now, due or not.")
+        abstract: "Refresh replicas now, due or not.",
+        usage: "roneo refresh [<options>] <dest> ...",
+        discussion: """
+              roneo refresh -d wh app.orders '"Odd"."T.x"'
+              roneo refresh -d wh app.orders --force             although unchanged
+              roneo refresh -d wh app.orders --sweep             late rows, anywhere
+              roneo refresh -d wh app.orders --repull --from 2026-01-01
 
-    @Argument(help: "Destination tables or views as SQL writes them, such as '\"Odd\".\"T.x\"'.")
+            Those of a refresh group come together, whichever of them is named. What "roneo plan" \
+            prints is what this does.
+
+            Exit status: 0 all are fresh; 1 one failed, or is no replica; 75 nothing done, others \
+            hold the locks or the source is away.
+            """)
+
+    @Argument(
+        help: "Destination tables or views as SQL writes them, such as '\"Odd\".\"T.x\"'.",
+        completion: .replicas)
     var dest: [String]
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
@@ -24,9 +39,13 @@ struct Refresh: AsyncParsableCommand {
     var sweep = false
     @Flag(help: "Pull everything again, or a range (inserters and updaters).")
     var repull = false
-    @Option(help: "With --repull: the first control value of the range.")
+    @Option(
+        help: ArgumentHelp(
+            "With --repull: the first control value of the range.", valueName: "value"))
     var from: String?
-    @Option(help: "With --repull: the first control value behind the range.")
+    @Option(
+        help: ArgumentHelp(
+            "With --repull: the first control value behind the range.", valueName: "value"))
     var to: String?
 
     func validate() throws {

@@ -4,15 +4,21 @@ import Replication
 struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Refresh the replicas that are due.",
+        usage: "roneo run [<options>]",
         discussion: """
-            This is cron's line. It prints nothing when all is well.
+            This is cron's line. It prints nothing when all is well, and one block on stderr for \
+            each replica that failed; one that fails never stops another.
 
-              * * * * *  /usr/local/bin/roneo run -d 'host=warehouse dbname=warehouse' \
-            --metrics-file /var/lib/prometheus/node-exporter/roneo.prom
+              * * * * *  roneo run -d 'host=wh dbname=wh' --metrics-file /var/x/roneo.prom
+              roneo run -d wh --jobs 4 --per-source 2 --max-runtime 50min
+              roneo run -d wh --source shop --json
 
             With --follow it stays, and refreshes what falls due as it falls due. It waits for a \
             destination that is away; TERM ends it, with 0 where nothing was interrupted; HUP \
             makes it look at once. It tells systemd that it is ready and alive (Type=notify).
+
+            Exit status: 0 done, or nothing due, or a standby; 1 a replica failed, or the metrics \
+            file cannot be written; 75 nothing done, others hold the locks or a source is away.
             """)
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
@@ -22,14 +28,19 @@ struct Run: AsyncParsableCommand {
 
     @Option(name: .shortAndLong, help: "How many replicas to refresh at a time.")
     var jobs = 1
-    @Option(help: "How many of them may read from one source.")
+    @Option(help: ArgumentHelp("How many of them may read from one source.", valueName: "jobs"))
     var perSource: Int?
-    @Option(name: .customLong("source"), help: "Only replicas of this source; repeatable.")
+    @Option(
+        name: .customLong("source"), help: "Only replicas of this source; repeatable.",
+        completion: .sources)
     var onlySources: [String] = []
-    @Option(name: .customLong("method"), help: "Only replicas of this method; repeatable.")
+    @Option(
+        name: .customLong("method"), help: "Only replicas of this method; repeatable.",
+        completion: .methods)
     var onlyMethods: [String] = []
     @Option(
-        name: .customLong("group"), help: "Only replicas of this refresh group; repeatable.")
+        name: .customLong("group"), help: "Only replicas of this refresh group; repeatable.",
+        completion: .groups)
     var onlyGroups: [String] = []
     @Option(
         help: ArgumentHelp(
@@ -46,7 +57,8 @@ struct Run: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Write metrics for Prometheus to this file when all is done, whatever came of it: "
-                + "beside it first, then renamed.", valueName: "file"))
+                + "beside it first, then renamed.", valueName: "file"),
+        completion: .file())
     var metricsFile: String?
 
     func validate() throws {

@@ -3,7 +3,17 @@ import Replication
 
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show how fresh every replica is.")
+        abstract: "Show how fresh every replica is.",
+        usage: "roneo status [<options>]",
+        discussion: """
+            A line each: its state, the age of the copy and the promised one, how late it is, what \
+            the last refresh moved, and what hinders it. The same is the view roneo.status.
+
+              roneo status -d wh
+              roneo status -d wh --json | jq '.[] | select(.alert != "OK") | .dest'
+
+            Exit status: 0, however fresh they are; "roneo check" judges.
+            """)
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
     @Flag(help: "Show the sources instead: their limits, and which are left alone.")

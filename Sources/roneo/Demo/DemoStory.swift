@@ -11,9 +11,32 @@ struct DemoStory: Sendable {
         self.stage = stage
     }
 
-    /// Plays all of it; true when every copy equals its source in the end.
-    func play() async throws -> Bool {
-        let narrator = Narrator()
+    /// A copy at the end, beside its source.
+    struct Verdict: Sendable {
+        let dest: String
+        let source: ContentHash
+        let copy: ContentHash
+
+        var isEqual: Bool { source == copy }
+
+        var json: JSON {
+            .object([
+                "dest": JSON(dest), "rows": JSON(copy.rows), "source_hash": JSON(source.hash),
+                "dest_hash": JSON(copy.hash), "equal": JSON(isEqual),
+            ])
+        }
+    }
+
+    /// What all of them say together.
+    static func json(_ verdicts: [Verdict]) -> JSON {
+        .object([
+            "equal": JSON(verdicts.allSatisfy(\.isEqual)),
+            "replicas": .array(verdicts.map(\.json)),
+        ])
+    }
+
+    /// Plays all of it, and compares every copy with its source in the end.
+    func play(_ narrator: Narrator) async throws -> [Verdict] {
         narrator.step("A source: pgbench's tables, and some with odd names and types")
         try await stage.createSource()
         narrator.say("500,000 accounts, a table named \"T.x, 100%\", a view, a partitioned table;")
@@ -41,23 +64,24 @@ struct DemoStory: Sendable {
         narrator.step(
             "The application writes to the source all the time: pgbench in the background")
         let load = Task { try await writeMeanwhile() }
-        let matched: Bool
+        let verdicts: [Verdict]
         do {
             try await refreshes(narrator)
             try await deletes(narrator)
             try await changes(narrator)
             try await failure(narrator)
-            matched = try await ending(narrator, load)
+            verdicts = try await ending(narrator, load)
         } catch {
             load.cancel()
             throw error
         }
+        let matched = verdicts.allSatisfy(\.isEqual)
         let took = Quantity.seconds(ContinuousClock.now - began)
         narrator.verdict(
             matched
                 ? "All \(DemoStage.replicas.count) copies equal their sources, after \(took)."
                 : "NOT all copies equal their sources, after \(took).", isGood: matched)
-        return matched
+        return verdicts
     }
 
     private func refreshes(_ narrator: Narrator) async throws {
@@ -133,7 +157,7 @@ struct DemoStory: Sendable {
         let failed = try await refresh(["public.pgbench_branches", "public.pgbench_history"])
         narrator.show(failed)
         for replica in failed.replicas {
-            ReportText.failure(replica, Terminal.output).map { narrator.quote($0) }
+            ReportText.failure(replica, narrator.terminal).map { narrator.quote($0) }
         }
         let rows = try await stage.onDestination {
             try $0.execute("SELECT count(*) FROM public.pgbench_branches").value ?? "?"
@@ -147,7 +171,9 @@ struct DemoStory: Sendable {
         narrator.show(try await refresh(["public.pgbench_branches"]))
     }
 
-    private func ending(_ narrator: Narrator, _ load: Task<Void, any Error>) async throws -> Bool {
+    private func ending(
+        _ narrator: Narrator, _ load: Task<Void, any Error>
+    ) async throws -> [Verdict] {
         narrator.step("pgbench stops, a last refresh of all")
         try await stopWriting()
         _ = try? await load.value
@@ -163,14 +189,14 @@ struct DemoStory: Sendable {
 
         narrator.step("roneo status")
         let inspection = Inspection(destination: stage.destinationAddress, cancel: stage.cancel)
-        narrator.quote(RecordText.status(try await inspection.status(), Terminal.output))
+        narrator.quote(RecordText.status(try await inspection.status(), narrator.terminal))
 
         narrator.step(
             "Are they equal? All rows of both sides: their number and the sum of their hashes")
         return try await verify(narrator)
     }
 
-    private func verify(_ narrator: Narrator) async throws -> Bool {
+    private func verify(_ narrator: Narrator) async throws -> [Verdict] {
         async let sources = stage.onSource { connection in
             try DemoStage.replicas.map { try ContentHash(of: $0.source, on: connection) }
         }
@@ -194,11 +220,13 @@ struct DemoStory: Sendable {
                 source == copy ? .init("equal", .green) : .init("DIFFERENT", .red),
             ])
         }
-        let lines = grid.lines(width: Terminal.output.width.map { $0 - 4 }) {
-            Terminal.output.styled($0, $1)
+        let lines = grid.lines(width: narrator.terminal.width.map { $0 - 4 }) {
+            narrator.terminal.styled($0, $1)
         }
         narrator.quote(lines.joined(separator: "\n"))
-        return pairs.allSatisfy { $0.0 == $0.1 }
+        return zip(DemoStage.replicas, pairs).map {
+            Verdict(dest: $0.dest, source: $1.0, copy: $1.1)
+        }
     }
 
     private func refresh(_ dests: [String], jobs: Int = 1) async throws -> RunReport {

@@ -1,10 +1,14 @@
 import Replication
 import Synchronization
 
-/// Tells the demonstration's story on stdout.
+/// Tells the demonstration's story.
 final class Narrator: Sendable {
-    private let terminal = Terminal.output
+    let terminal: Terminal
     private let steps = Atomic<Int>(0)
+
+    init(_ terminal: Terminal) {
+        self.terminal = terminal
+    }
 
     /// A numbered headline.
     func step(_ title: String) {

@@ -40,27 +40,43 @@ enum File {
 
     /// Writes beside the file and renames, so that no reader ever sees a part of it.
     /// - Returns: what went wrong, in the system's words; nil where nothing did.
+    ///
+    /// A device or a pipe, which a rename would put an ordinary file in place of, is written to.
     static func replace(_ path: String, with text: String) -> String? {
+        if isSpecial(path) { return fill(path, with: text) }
         let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
         let name = path.split(separator: "/").last.map(String.init) ?? path
         let beside = (folder + [".\(name).\(getpid())"]).joined(separator: "/")
-        let file = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        guard file >= 0 else { return problem("\(beside) cannot be written") }
-        var isWritten = fchmod(file, 0o644) == 0
+        if let problem = fill(beside, with: text) {
+            unlink(beside)
+            return problem
+        }
+        guard rename(beside, path) == 0 else {
+            defer { unlink(beside) }
+            return problem("\(path) cannot be replaced")
+        }
+        return nil
+    }
+
+    private static func isSpecial(_ path: String) -> Bool {
+        var found = stat()
+        guard stat(path, &found) == 0 else { return false }
+        return ![S_IFREG, S_IFDIR].contains(found.st_mode & S_IFMT)
+    }
+
+    private static func fill(_ path: String, with text: String) -> String? {
+        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard file >= 0 else { return problem("\(path) cannot be written") }
+        var isWritten = isSpecial(path) || fchmod(file, 0o644) == 0
         var rest = Array(text.utf8)[...]
         while isWritten, !rest.isEmpty {
             let count = rest.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
             isWritten = count > 0
             rest = rest.dropFirst(max(0, count))
         }
-        let reason = isWritten ? nil : problem("\(beside) cannot be written")
+        let reason = isWritten ? nil : problem("\(path) cannot be written")
         guard close(file) == 0, reason == nil else {
-            unlink(beside)
-            return reason ?? problem("\(beside) cannot be written")
-        }
-        guard rename(beside, path) == 0 else {
-            defer { unlink(beside) }
-            return problem("\(path) cannot be replaced")
+            return reason ?? problem("\(path) cannot be written")
         }
         return nil
     }

@@ -6,15 +6,19 @@ import Replication
 struct DestinationOptions: ParsableArguments {
     @Option(
         name: [.customShort("h"), .long],
-        help: "Server's host, or the directory of its socket.")
+        help: "Server's host, or the directory of its socket.", completion: .directory)
     var host: String?
     @Option(name: .shortAndLong, help: "Server's port.")
     var port: UInt16?
-    @Option(name: [.customShort("U"), .long], help: "Role to connect as.")
+    @Option(
+        name: [.customShort("U"), .long],
+        help: ArgumentHelp("Role to connect as.", valueName: "role"))
     var username: String?
     @Option(
         name: .shortAndLong,
-        help: "Destination database: its name, a connection string or a URI.")
+        help: ArgumentHelp(
+            "Destination database: its name, a connection string or a URI.",
+            valueName: "database"))
     var dbname: String?
     @Flag(
         name: [.customShort("w"), .long],

@@ -28,7 +28,7 @@ extension OutputOptions {
         let token = try Interruption.cancelToken()
         let log = logs ? LogObserver(logger()) : nil
         let display =
-            Terminal.error.isTerminal && !logs && !json ? LiveDisplay(Terminal.error) : nil
+            Terminal.error.isTerminal && !logsOnStderr && !json ? LiveDisplay(Terminal.error) : nil
         let observers: [(any RefreshObserver)?] = [log, display]
         run.observer = ObserverGroup(members: observers.compactMap { $0 })
         display?.start()
@@ -49,10 +49,10 @@ extension OutputOptions {
         log?.ended(report, what: what)
         if json {
             Terminal.output.line(report.json.description)
-        } else if verbose || Terminal.output.isTerminal && !logs {
+        } else if verbose || Terminal.output.isTerminal && !logsOnStderr {
             Terminal.output.line(ReportText.summary(report))
         }
-        guard !(isLogged ?? (logFormat == .json)) else { return }
+        guard !(isLogged ?? (logFormat == .json && logsOnStderr)) else { return }
         for replica in report.replicas {
             let words = [
                 ReportText.failure(replica, Terminal.error),
@@ -73,7 +73,7 @@ extension OutputOptions {
         } catch {
             let end = EarlyEnd(error)
             log?.failed(end.failure)
-            if logFormat != .json { end.tell() }
+            if logFormat != .json || !logsOnStderr { end.tell() }
             throw EarlyExit(code: end.exitCode)
         }
     }

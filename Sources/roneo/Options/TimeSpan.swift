@@ -4,6 +4,9 @@ import ArgumentParser
 struct TimeSpan: ExpressibleByArgument, Equatable {
     let duration: Duration
 
+    /// `30s`
+    var defaultValueDescription: String { "\(duration.components.seconds)s" }
+
     init?(argument: String) {
         var rest = Substring(argument)
         var seconds: Int64 = 0

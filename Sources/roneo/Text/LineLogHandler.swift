@@ -1,13 +1,14 @@
 import Logging
 import Replication
 
-/// Log lines for machines: `key=value` pairs or JSON, one line an event, on stderr.
+/// Log lines for machines: `key=value` pairs or JSON, one line an event, on stderr or for syslog.
 struct LineLogHandler: LogHandler {
     enum Format: String, CaseIterable, Sendable {
         case text, json
     }
 
     let format: Format
+    var target = LogTarget.stderr
     var logLevel: Logger.Level
     var metadata: Logger.Metadata = [:]
 
@@ -19,9 +20,10 @@ struct LineLogHandler: LogHandler {
     func log(event: LogEvent) {
         let all = metadata.merging(event.metadata ?? [:]) { _, new in new }
         let pairs = all.map { ($0.key, $0.value.description) }.sorted { $0.0 < $1.0 }
-        Terminal.error.line(
+        target.write(
             Self.line(
-                format, Timestamp.now(), "\(event.level)", event.message.description, pairs))
+                format, Timestamp.now(), "\(event.level)", event.message.description, pairs),
+            event.level)
     }
 
     static func line(
@@ -40,7 +42,8 @@ struct LineLogHandler: LogHandler {
 
     /// These are numbers in every line.
     private static let numbers: Set<String> = [
-        "rows", "bytes", "seconds", "run_id", "exit_status", "not_begun", "signal",
+        "rows", "bytes", "seconds", "run_id", "exit_status", "not_begun", "signal", "step",
+        "steps",
         "ok", "unchanged", "deferred", "failed", "cancelled",
     ]
 

@@ -17,7 +17,29 @@ struct LogObserver: RefreshObserver {
     func beganStep(_ dest: String, number: Int, of total: Int, purpose: String) {
         logger.debug(
             "step begins",
-            metadata: ["dest": "\(dest)", "step": "\(number)/\(total)", "purpose": "\(purpose)"])
+            metadata: [
+                "dest": "\(dest)", "phase": "\(RefreshPhase.steps.rawValue)", "step": "\(number)",
+                "steps": "\(total)", "purpose": "\(purpose)",
+            ])
+    }
+
+    func endedStep(_ dest: String, _ result: StepResult) {
+        var metadata: Logger.Metadata = [
+            "dest": "\(dest)", "phase": "\(RefreshPhase.steps.rawValue)",
+            "purpose": "\(result.step.purpose)", "outcome": "\(result.outcome.rawValue)",
+            "seconds": "\(JSON(result.duration))",
+        ]
+        metadata["rows"] = result.rows.map { "\($0)" }
+        metadata["bytes"] = result.bytes.map { "\($0)" }
+        logger.debug("step ended", metadata: metadata)
+    }
+
+    func endedPhase(_ dest: String, _ phase: RefreshPhase, after duration: Duration) {
+        logger.debug(
+            "phase ended",
+            metadata: [
+                "dest": "\(dest)", "phase": "\(phase.rawValue)", "seconds": "\(JSON(duration))",
+            ])
     }
 
     func moved(_ dest: String, rows: Int64, bytes: Int64) {}

@@ -14,6 +14,14 @@ struct ObserverGroup: RefreshObserver {
         }
     }
 
+    func endedStep(_ dest: String, _ result: StepResult) {
+        for member in members { member.endedStep(dest, result) }
+    }
+
+    func endedPhase(_ dest: String, _ phase: RefreshPhase, after duration: Duration) {
+        for member in members { member.endedPhase(dest, phase, after: duration) }
+    }
+
     func moved(_ dest: String, rows: Int64, bytes: Int64) {
         for member in members { member.moved(dest, rows: rows, bytes: bytes) }
     }

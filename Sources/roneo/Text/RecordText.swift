@@ -4,8 +4,21 @@ import Replication
 enum RecordText {
     /// An array of the rows' own JSON.
     static func json(_ records: Records) -> String {
-        let rows = records.rows.indices.map { JSON(verbatim: records[$0, "json"]) }
-        return JSON.array(rows).description
+        array(records).description
+    }
+
+    static func array(_ records: Records) -> JSON {
+        .array(records.rows.indices.map { JSON(verbatim: records[$0, "json"]) })
+    }
+
+    static func json(_ reading: MetricsReading) -> JSON {
+        .object([
+            "program_version": JSON(programVersion),
+            "extension_version": JSON(reading.extensionVersion),
+            "standby": JSON(reading.isStandby),
+            "read_at": JSON(Timestamp.now().description),
+            "replicas": array(reading.replicas),
+        ])
     }
 
     static func status(_ records: Records, _ terminal: Terminal) -> String {

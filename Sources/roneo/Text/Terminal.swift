@@ -1,3 +1,5 @@
+import Synchronization
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Darwin)
@@ -33,6 +35,15 @@ struct Terminal: Sendable {
         return environment("COLUMNS").flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil } ?? 80
     }
 
+    /// Why something could not be written, in the system's words. A reader that went away, or a
+    /// stream that was closed, is none.
+    var problem: String? {
+        let number = Self.problems.withLock { $0[descriptor] }
+        return number.map { String(cString: strerror($0)) }
+    }
+
+    private static let problems = Mutex<[Int32: Int32]>([:])
+
     /// Writes all of it. A reader that went away is no reason to stop the work: the rest is lost.
     func write(_ text: String) {
         var text = text
@@ -50,6 +61,10 @@ struct Terminal: Sendable {
                         var wait = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
                         _ = poll(&wait, 1, 1_000)
                         continue
+                    }
+                    let number = errno
+                    if number != EPIPE, number != EBADF {
+                        Self.problems.withLock { $0[descriptor] = number }
                     }
                     return
                 }
