@@ -100,7 +100,9 @@ final class RefreshJob {
         var results: [StepResult] = []
         if !steps.isEmpty {
             during = "recording the start"
-            for member in round.members {
+            // The others of its group have nothing to do, and nothing that could be abandoned.
+            for member in round.members
+            where steps.contains(where: { $0.replicaId == member.replicaId }) {
                 runIds[member.replicaId] = try worker.context.journal.recordStart(member.dest)
             }
             report.runId = round.asked.flatMap { runIds[$0.replicaId] }

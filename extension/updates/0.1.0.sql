@@ -155,3 +155,8 @@ COMMENT ON COLUMN roneo.replica.refresh_group IS
 DROP FUNCTION roneo.lock_over_link(text, text);
 DROP FUNCTION roneo.answer_over_link(integer, roneo.probe, jsonb, text);
 DROP FUNCTION roneo.run_steps(jsonb, text, name);
+
+ALTER TABLE roneo.run ADD COLUMN repeats integer NOT NULL DEFAULT 1;
+ALTER TABLE roneo.run ADD CONSTRAINT run_repeats_chk CHECK (repeats = 1 OR repeats > 1 AND outcome = 'unchanged');
+COMMENT ON COLUMN roneo.run.repeats IS
+    'How many refreshes it stands for, one after the other, that found nothing to do: the first began at started_at, and of the last one are ended_at, seconds and runner.';

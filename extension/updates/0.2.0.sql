@@ -64,3 +64,8 @@ ALTER TABLE roneo.setting ADD CONSTRAINT setting_value_chk CHECK (
                      THEN '^0*[1-9][0-9]{0,8}$' WHEN setting_name = 'jobmon' THEN '^[01]$' ELSE '^[0-9]{1,9}$' END);
 COMMENT ON TABLE roneo.setting IS
     'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs.';
+
+ALTER TABLE roneo.run ADD COLUMN repeats integer NOT NULL DEFAULT 1;
+ALTER TABLE roneo.run ADD CONSTRAINT run_repeats_chk CHECK (repeats = 1 OR repeats > 1 AND outcome = 'unchanged');
+COMMENT ON COLUMN roneo.run.repeats IS
+    'How many refreshes it stands for, one after the other, that found nothing to do: the first began at started_at, and of the last one are ended_at, seconds and runner.';
