@@ -15,3 +15,6 @@ ALTER TABLE roneo.run ADD COLUMN repeats integer NOT NULL DEFAULT 1;
 ALTER TABLE roneo.run ADD CONSTRAINT run_repeats_chk CHECK (repeats = 1 OR repeats > 1 AND outcome = 'unchanged');
 COMMENT ON COLUMN roneo.run.repeats IS
     'How many refreshes it stands for, one after the other, that found nothing to do: the first began at started_at, and of the last one are ended_at, seconds and runner.';
+
+-- It takes an expression.
+DROP FUNCTION roneo.describe_query(oid);

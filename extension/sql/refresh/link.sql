@@ -56,6 +56,24 @@ $$;
 COMMENT ON FUNCTION roneo.link_target(roneo.source) IS
     'What dblink is to connect to: the options that this role may see, with time limits, else the name of the foreign server.';
 
+-- Who does many things on one source, one after the other, holds one connection for all of them.
+CREATE OR REPLACE FUNCTION roneo.is_held(link text)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    is_open boolean;
+BEGIN
+    IF current_setting('roneo.held_link', true) IS DISTINCT FROM link THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('SELECT $1 = ANY (%s())', roneo.dblink_function('dblink_get_connections'))
+    INTO is_open USING link;
+    RETURN coalesce(is_open, false);
+END;
+$$;
+COMMENT ON FUNCTION roneo.is_held(text) IS 'Whether a dblink connection is open and to stay so, as hold_source said in this transaction.';
+
 CREATE OR REPLACE FUNCTION roneo.open_link(source_name text)
 RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -66,6 +84,9 @@ DECLARE
     problem text;
     reason  text;
 BEGIN
+    IF roneo.is_held(link) THEN
+        RETURN link;
+    END IF;
     PERFORM roneo.close_link(link);
     BEGIN
         EXECUTE format('SELECT %s($1, $2)', roneo.dblink_function('dblink_connect'))
@@ -100,6 +121,15 @@ AS $$
 DECLARE
     is_open boolean;
 BEGIN
+    IF roneo.is_held(link) THEN
+        BEGIN
+            PERFORM roneo.tell_link(link, 'ROLLBACK');
+            RETURN;
+        EXCEPTION WHEN OTHERS THEN
+            -- It is broken. Whoever comes next makes one of their own.
+            PERFORM set_config('roneo.held_link', '', true);
+        END;
+    END IF;
     EXECUTE format('SELECT $1 = ANY (%s())', roneo.dblink_function('dblink_get_connections'))
     INTO is_open USING link;
     IF is_open THEN
@@ -107,7 +137,7 @@ BEGIN
     END IF;
 END;
 $$;
-COMMENT ON FUNCTION roneo.close_link(text) IS 'Closes a dblink connection where it is open.';
+COMMENT ON FUNCTION roneo.close_link(text) IS 'Closes a dblink connection where it is open; one that is held only has its transaction rolled back.';
 
 CREATE OR REPLACE FUNCTION roneo.ask_link(link text, query text)
 RETURNS text LANGUAGE plpgsql

@@ -68,13 +68,13 @@ RETURN format($query$
            END AS is_binary
     FROM used AS u
     JOIN pg_type AS t ON t.oid = u.type
-    LEFT JOIN pg_type AS item ON item.typarray = t.oid
+    LEFT JOIN pg_type AS item ON item.oid = t.typelem AND item.typarray = t.oid
     JOIN pg_type AS e ON e.oid = coalesce(item.oid, t.oid)
     JOIN pg_namespace AS n ON n.oid = e.typnamespace
     LEFT JOIN member AS m ON m.type = e.oid
     JOIN unwrapped AS w ON w.type = t.oid
     JOIN pg_type AS b ON b.oid = w.base AND b.typtype <> 'd'
-    LEFT JOIN pg_type AS base_item ON base_item.typarray = b.oid
+    LEFT JOIN pg_type AS base_item ON base_item.oid = b.typelem AND base_item.typarray = b.oid
     JOIN pg_type AS f ON f.oid = coalesce(base_item.oid, b.oid)$query$,
     relation, roneo.type_ddl_query());
 COMMENT ON FUNCTION roneo.types_query(text) IS

@@ -34,9 +34,9 @@ RETURN $query$
     JOIN pg_attribute AS x ON x.attrelid = c.oid AND x.attnum = g
     LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[g - 1]
         AND a.attnum <> 0
-    LEFT JOIN pg_type AS t ON t.oid =
-        CASE WHEN a.attnum IS NOT NULL THEN a.atttypid
-             WHEN o.opckeytype = 0 THEN x.atttypid END$query$;
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN a.attnum IS NOT NULL THEN a.atttypid
+                    WHEN o.opckeytype = 0 THEN x.atttypid END) AS t (oid)$query$;
 COMMENT ON FUNCTION roneo.index_keys_query() IS
     'SQL for the keys of the index i (its relation c) as a JSON array: part of index_query.';
 
