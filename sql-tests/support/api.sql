@@ -2,7 +2,7 @@
 CREATE TEMPORARY VIEW api AS
 WITH public_function (proname, caller) AS (
     SELECT unnest(ARRAY['create_source', 'drop_source', 'check_source', 'create_snapshot',
-               'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull', 'accept_source', 'drop_replica',
+               'create_plain', 'create_inserter', 'create_updater', 'create_replicas', 'repull', 'begin_repull', 'accept_source', 'drop_replica',
                'refresh', 'refresh_now', 'refresh_due', 'plan', 'due',
                'preflight_local', 'grant_refresh', 'revoke_refresh', 'version',
                'check', 'check_columns', 'check_missing_tables', 'watch_grants']), 'people'

@@ -6,9 +6,13 @@ RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    link text := roneo.open_link(source_name);
+    source roneo.source := roneo.require_source(source_name);
+    link   text := roneo.held_link(source.source_id);
 BEGIN
-    PERFORM set_config('roneo.held_link', link, true);
+    IF roneo.is_open(link) THEN
+        PERFORM roneo.disconnect_link(link);
+    END IF;
+    PERFORM roneo.connect_link(source, link);
     -- What would close it rolls back what is open, and mostly nothing is.
     PERFORM roneo.tell_link(link, 'SET client_min_messages = error; SET plan_cache_mode = force_generic_plan');
     PERFORM roneo.tell_link(link, roneo.source_opening());
@@ -18,7 +22,21 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.hold_source(text) IS
-    'Connects to a source, for all that asks it until the end of the transaction, and returns the connection. The caller closes it.';
+    'Connects to a source, for all in this session that asks it, until let_go_source.';
+
+CREATE OR REPLACE FUNCTION roneo.let_go_source(source_name text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    link text := roneo.held_link((roneo.require_source(source_name)).source_id);
+BEGIN
+    IF roneo.is_open(link) THEN
+        PERFORM roneo.disconnect_link(link);
+    END IF;
+END;
+$$;
+COMMENT ON FUNCTION roneo.let_go_source(text) IS 'Closes the connection of hold_source, where it is open.';
 
 CREATE OR REPLACE FUNCTION roneo.require_method(method text, control text)
 RETURNS void LANGUAGE plpgsql STABLE
@@ -71,7 +89,6 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     one      text;
-    link     text := roneo.link_name((roneo.require_source(source)).source_id);
     code     text;
     message  text;
     hint     text;
@@ -87,12 +104,11 @@ BEGIN
             problems := problems || format('%s %s: %s', code, one, concat_ws(' - ', message, nullif(hint, '')));
         END;
     END LOOP;
-    PERFORM set_config('roneo.held_link', '', true);
-    PERFORM roneo.close_link(link);
+    PERFORM roneo.let_go_source(source);
     RETURN problems;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
     -- A dblink connection stays open after a rollback.
-    PERFORM roneo.close_link(link);
+    PERFORM roneo.let_go_source(source);
     RAISE;
 END;
 $$;

@@ -66,7 +66,7 @@ BEGIN
         PERFORM roneo.tell_link(link, roneo.source_opening());
         -- Planning it takes longer than running it.
         description := named || coalesce(roneo.ask_link(link,
-            CASE WHEN roneo.is_held(link) THEN format('EXECUTE roneo_describe(%s)', coalesce(named ->> 'oid', '0'))
+            CASE WHEN link LIKE '%\_held' THEN format('EXECUTE roneo_describe(%s)', coalesce(named ->> 'oid', '0'))
                  ELSE roneo.describe_query(named ->> 'oid') END)::jsonb, '{}');
         PERFORM roneo.require_described(source_name, source_table, description);
         IF filter IS NOT NULL THEN
