@@ -34,9 +34,9 @@ FROM (
 GROUP BY x.place, x.what
 ORDER BY x.place;
 
-SELECT p.method AS "step", coalesce(p.purpose, 'the whole run') AS purpose, count(*) AS times,
+SELECT p.method AS "step", coalesce(regexp_replace(p.purpose, ' index .*', ' an index'), 'the whole run') AS purpose, count(*) AS times,
        round(percentile_cont(0.5) WITHIN GROUP (ORDER BY p.seconds)::numeric * 1e3, 1) AS "median ms"
 FROM phase AS p
-GROUP BY p.method, p.purpose, p.kind = 'run'
+GROUP BY p.method, 2, p.kind = 'run'
 HAVING percentile_cont(0.5) WITHIN GROUP (ORDER BY p.seconds) >= 0.001
 ORDER BY p.method, p.kind = 'run' DESC, "median ms" DESC;
