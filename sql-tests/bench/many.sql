@@ -22,8 +22,8 @@ SELECT x.what AS "time of the jobs", round(percentile_cont(0.5) WITHIN GROUP (OR
        round(percentile_cont(0.5) WITHIN GROUP (ORDER BY 100 * x.seconds / x.wall)::numeric) AS "%"
 FROM (
     SELECT round, wall, w.place, w.what, w.seconds
-    FROM (SELECT round, wall, coalesce(sum(seconds) FILTER (WHERE kind = 'transfer'), 0) AS transfer,
-                 coalesce(sum(seconds) FILTER (WHERE kind NOT IN ('transfer', 'run')), 0) AS other,
+    FROM (SELECT round, wall, coalesce(sum(seconds) FILTER (WHERE kind IN ('transfer', 'attempt')), 0) AS transfer,
+                 coalesce(sum(seconds) FILTER (WHERE kind NOT IN ('transfer', 'attempt', 'run')), 0) AS other,
                  sum(seconds) FILTER (WHERE kind = 'run') AS runs
           FROM phase GROUP BY round, wall) AS p
     CROSS JOIN LATERAL (VALUES (1, 'steps that transfer rows', transfer), (2, 'other steps', other),
