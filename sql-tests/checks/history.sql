@@ -1,3 +1,4 @@
+-- Alone in the cluster: others' open transactions would have rows read again.
 -- Refreshes that find nothing to do, one after the other, are one row of the history; and moments of
 -- one's own, at which thousands do not do the same thing together.
 SET client_min_messages = warning;
