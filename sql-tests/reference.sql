@@ -23,7 +23,7 @@ FROM (
                 THEN 'program' ELSE 'people' END AS caller
     FROM own_function AS o
     WHERE o.proname IN ('create_source', 'drop_source', 'source_conninfo', 'check_source',
-        'create_snapshot', 'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull',
+        'create_snapshot', 'create_plain', 'create_inserter', 'create_updater', 'create_replicas', 'repull', 'begin_repull',
         'accept_source', 'create_dml', 'create_logdel', 'capture_script', 'captures', 'resync', 'pause_capture',
         'resume_capture', 'pending_transactions', 'forget_transaction', 'expire_consumer', 'set_queue_limit',
         'next_due', 'still_due', 'set_refresh_timeout', 'set_source_limits', 'refresh_limits', 'judge_load', 'try_source_slot', 'give_back_slot', 'unprepare_source', 'set_refresh_group', 'set_schedule', 'release', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'drop_replica', 'refresh', 'refresh_now', 'refresh_due', 'due', 'plan',
@@ -44,7 +44,7 @@ JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND 
 JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'roneo' AND c.relkind IN ('r', 'p', 'v', 'm', 'f');
 
-SELECT is((SELECT count(*) FROM public_function), 69::bigint, 'each public function exists once');
+SELECT is((SELECT count(*) FROM public_function), 70::bigint, 'each public function exists once');
 
 SELECT is_empty($$ SELECT proname FROM public_function
                    WHERE caller = 'people' AND NOT EXISTS (

@@ -45,24 +45,26 @@ public struct Inspection: Sendable {
     /// The latest runs, newest first. The column `json` has the line as JSON.
     ///
     /// A run that is recorded as running while nobody works on its replica was abandoned: whoever
-    /// comes next writes that down, and until then it is seen here.
+    /// comes next writes that down, and until then it is seen here. One that stands for many
+    /// refreshes is as new as the last of them.
     public func history(_ dest: String?, limit: Int) async throws -> Records {
         try await read(
             """
             SELECT r.*, to_char(r.started_at, 'YYYY-MM-DD HH24:MI:SS') AS started, \
-            to_jsonb(r)::text AS json \
+            to_char(r.ended_at, 'YYYY-MM-DD HH24:MI:SS') AS ended, to_jsonb(r)::text AS json \
             FROM (SELECT u.run_id, u.replica_id, u.dest, u.method, u.hand, \
             CASE WHEN u.outcome = 'running' AND s.state IS DISTINCT FROM 'running' \
             THEN 'abandoned' ELSE u.outcome END AS outcome, \
             u.started_at, u.ended_at, u.seconds, u.rows_sent, u.rows_received, u.inserted, \
             u.updated, u.unchanged, u.ignored, u.deleted, u.bytes, u.sqlstate, u.message, \
-            u.detail, u.hint, u.warning, u.steps, u.runner \
+            u.detail, u.hint, u.warning, u.steps, u.runner, u.repeats \
             FROM roneo.run AS u LEFT JOIN roneo.status AS s ON s.dest = u.dest) AS r \
             WHERE \(dest)::regclass IS NULL OR r.replica_id IN ( \
             SELECT u.replica_id FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
             JOIN roneo.run AS u ON u.dest = format('%I.%I', n.nspname, c.relname) \
             WHERE c.oid = \(dest)::regclass) \
-            ORDER BY r.run_id DESC LIMIT \(limit)::bigint
+            ORDER BY CASE WHEN r.repeats > 1 THEN r.ended_at ELSE r.started_at END DESC, \
+            r.run_id DESC LIMIT \(limit)::bigint
             """)
     }
 

@@ -139,8 +139,13 @@ final class RefreshJob {
         var results: [StepResult] = []
         if !steps.isEmpty {
             during = "recording the start"
+            // The others of its group have nothing to do, and nothing that could be abandoned.
+            let busy = round.members.filter { member in
+                runIds[member.replicaId] == nil
+                    && steps.contains { $0.replicaId == member.replicaId }
+            }
             try timed(.record) {
-                for member in round.members where runIds[member.replicaId] == nil {
+                for member in busy {
                     runIds[member.replicaId] = try worker.context.journal.recordStart(member.dest)
                 }
             }

@@ -20,6 +20,44 @@ import Testing
         #expect(try captured.isConfirmed())
     }
 
+    @Test("the first refresh builds the indexes after the rows", arguments: ["dml", "logdel"])
+    func indexes(method: String) throws {
+        let captured = try CapturedStage(method, isLoaded: false)
+        let stage = captured.stage
+        try stage.dest.execute(
+            """
+            CREATE INDEX extra ON t (lower(v)) WHERE id > 1; \
+            ALTER TABLE t ADD CONSTRAINT at_end UNIQUE (id, v) DEFERRABLE INITIALLY DEFERRED
+            """)
+        let definitions: SQL = """
+            SELECT string_agg(concat_ws(' ', pg_get_indexdef(x.indexrelid), k.conname, \
+            pg_get_constraintdef(k.oid)), '; ' ORDER BY x.indexrelid::regclass::text) \
+            FROM pg_index AS x LEFT JOIN pg_constraint AS k ON k.conindid = x.indexrelid \
+            WHERE x.indrelid = 't'::regclass
+            """
+        let oids: SQL =
+            "SELECT max(indexrelid::bigint) FROM pg_index WHERE indrelid = 't'::regclass"
+        let (before, known) = (try stage.value(definitions), try stage.value(oids))
+        #expect(try stage.run("refresh", "t").status == 0)
+        #expect(try stage.value(definitions) == before)
+        #expect(try stage.value(oids) != known)
+        try captured.change()
+        try captured.expectCatchUp()
+    }
+
+    @Test func anIndexThatOthersDependOnStays() throws {
+        let captured = try CapturedStage("dml", isLoaded: false)
+        let stage = captured.stage
+        try stage.dest.execute("CREATE VIEW by_key AS SELECT id, v FROM t GROUP BY id")
+        let oids: SQL =
+            "SELECT max(indexrelid::bigint) FROM pg_index WHERE indrelid = 't'::regclass"
+        let known = try stage.value(oids)
+        let ended = try stage.run("refresh", "t")
+        #expect(ended.status == 0, "\(ended)")
+        #expect(try stage.value(oids) == known)
+        #expect(try captured.liveRows() == captured.sourceRows())
+    }
+
     @Test("what changed is brought and counted", arguments: ["dml", "logdel"])
     func replay(method: String) throws {
         let captured = try CapturedStage(method)

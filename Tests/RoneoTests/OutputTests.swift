@@ -21,6 +21,25 @@ import Testing
         #expect(rows.map(\.dest) == ["public.t"])
     }
 
+    @Test func refreshesThatFindNothingToDoAreOneLine() throws {
+        let stage = try Stage()
+        try stage.makeReplica()
+        try stage.makeReplica("other", method: "plain")
+        try stage.dest.execute(
+            """
+            INSERT INTO roneo.run (replica_id, dest, method, hand, outcome, started_at, ended_at, \
+            seconds, repeats) SELECT replica_id, 'public.t', 'snapshot', 'runner', 'unchanged', \
+            now() - interval '1 hour', now() + interval '1 hour', 0.01, 1234 FROM roneo.replica \
+            WHERE dest_name = 't'
+            """)
+        #expect(try stage.run("refresh", "other").status == 0)
+        let lines = try stage.run("history").output.split(separator: "\n")
+        try #require(lines.count == 4, "\(lines)")
+        #expect(
+            lines[2].contains("public.t") && lines[2].contains("1,234 times until 20"),
+            "the last of them is the newest: \(lines)")
+    }
+
     @Test func theReportOfARunIsJSON() throws {
         struct Report: Decodable, Equatable {
             struct Replica: Decodable, Equatable {

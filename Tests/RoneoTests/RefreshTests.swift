@@ -137,6 +137,16 @@ import Testing
         let unknown = try stage.run("refresh", "a", "b", "no \"name")
         #expect(unknown.status == 1)
         #expect(try stage.value("SELECT count(*) FROM b") == "100")
+        // Who has nothing to do while another one is copied has no run of its own either.
+        try stage.source.execute("INSERT INTO a VALUES (101)")
+        #expect(try stage.run("refresh", "a").status == 0)
+        #expect(
+            try stage.value(
+                """
+                SELECT string_agg(concat_ws(' ', dest, outcome, repeats), ', ' ORDER BY run_id) \
+                FROM roneo.run WHERE dest <> 'public.c' AND started_at > (SELECT max(ended_at) \
+                FROM roneo.run WHERE dest = 'public.b' AND outcome = 'ok')
+                """) == "public.a unchanged 2, public.b unchanged 3, public.a ok 1")
     }
 
     @Test func dependentsAreDroppedOnlyWhenAskedFor() throws {

@@ -341,11 +341,13 @@ CREATE TABLE roneo.run (
     steps         jsonb,
     runner        text,
     has_more      boolean,
+    repeats       integer     NOT NULL DEFAULT 1,
     CONSTRAINT run_pkey PRIMARY KEY (run_id),
     CONSTRAINT run_hand_chk CHECK (hand IN ('sql', 'runner')),
     CONSTRAINT run_outcome_chk
         CHECK (outcome IN ('running', 'ok', 'unchanged', 'deferred', 'failed', 'abandoned')),
-    CONSTRAINT run_ended_at_chk CHECK ((outcome = 'running') = (ended_at IS NULL))
+    CONSTRAINT run_ended_at_chk CHECK ((outcome = 'running') = (ended_at IS NULL)),
+    CONSTRAINT run_repeats_chk CHECK (repeats = 1 OR repeats > 1 AND outcome = 'unchanged')
 );
 CREATE INDEX run_replica_id_started_at_idx ON roneo.run (replica_id, started_at);
 COMMENT ON TABLE roneo.run IS
@@ -356,6 +358,8 @@ COMMENT ON COLUMN roneo.run.outcome IS
 COMMENT ON COLUMN roneo.run.steps IS 'What each step did, by number: rows, bytes, seconds.';
 COMMENT ON COLUMN roneo.run.has_more IS 'Whether it ended at a batch_limit or in the middle of a repull, with more to read.';
 COMMENT ON COLUMN roneo.run.runner IS 'Run id, host and process of the runner.';
+COMMENT ON COLUMN roneo.run.repeats IS
+    'How many refreshes it stands for, one after the other, that found nothing to do: the first began at started_at, and of the last one are ended_at, seconds and runner.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.run', '');
 SELECT pg_catalog.pg_extension_config_dump('roneo.run_run_id_seq', '');
 

@@ -62,3 +62,11 @@ COMMENT ON COLUMN roneo.source.max_xmin_age IS 'How many transactions its oldest
 COMMENT ON COLUMN roneo.source.paused_since IS 'Since when refreshes from it are put off; NULL: they are not.';
 COMMENT ON COLUMN roneo.source.paused_by IS 'Which limit was passed.';
 COMMENT ON COLUMN roneo.source.unread_limits IS 'Why limits are not kept: the role of the connection may not know; NULL: they are.';
+
+ALTER TABLE roneo.run ADD COLUMN repeats integer NOT NULL DEFAULT 1;
+ALTER TABLE roneo.run ADD CONSTRAINT run_repeats_chk CHECK (repeats = 1 OR repeats > 1 AND outcome = 'unchanged');
+COMMENT ON COLUMN roneo.run.repeats IS
+    'How many refreshes it stands for, one after the other, that found nothing to do: the first began at started_at, and of the last one are ended_at, seconds and runner.';
+
+-- It takes an expression.
+DROP FUNCTION roneo.describe_query(oid);

@@ -1,6 +1,6 @@
 -- Whether all is well: roneo.check, its levels and settings, and what it tells pg_jobmon.
 SET client_min_messages = warning;
-SELECT plan(65);
+SELECT plan(66);
 
 SELECT on_source('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)') \g /dev/null
 SELECT is((check_name, level)::text, '(replicas,UNKNOWN)', 'without a replica nothing is known') FROM roneo.check();
@@ -154,6 +154,12 @@ SELECT roneo.refresh('p') \g /dev/null
 SELECT is_empty('SELECT * FROM jobmon.heard', 'nor of what is not committed yet');
 COMMIT;
 SELECT is((name, status, ended)::text, '("RONEO PUBLIC.P",OK,closed)', 'it hears of a run at its commit') FROM jobmon.heard;
+SELECT count(*) AS heard FROM jobmon.heard \gset
+SELECT roneo.refresh('i') \g /dev/null
+SELECT roneo.refresh('i') \g /dev/null
+SELECT roneo.refresh('i') \g /dev/null
+SELECT is((SELECT count(*) - :heard FROM jobmon.heard WHERE ended = 'closed'), 3::bigint, 'of each refresh')
+FROM roneo.run WHERE dest = 'public.i' AND repeats > 1 ORDER BY run_id DESC LIMIT 1;
 SELECT on_source('ALTER TABLE t RENAME TO u') \g /dev/null
 SELECT roneo.refresh('p') \g /dev/null
 SELECT is((status, ended, message ~ '^failed; .*RO004')::text, '(CRITICAL,"failed 3",t)', 'and of one that failed') FROM jobmon.heard WHERE ended <> 'closed';

@@ -3,7 +3,7 @@ CREATE TEMPORARY VIEW api AS
 WITH public_function (proname, caller) AS (
     SELECT unnest(ARRAY['create_source', 'drop_source', 'check_source', 'create_snapshot',
                'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull', 'accept_source', 'drop_replica',
-               'next_due', 'create_dml', 'create_logdel', 'capture_script', 'captures', 'resync', 'pause_capture', 'resume_capture', 'pending_transactions', 'forget_transaction', 'expire_consumer', 'unprepare_source', 'set_queue_limit', 'set_refresh_group', 'refresh', 'refresh_now', 'refresh_due', 'plan', 'due', 'set_schedule', 'release',
+               'create_replicas', 'next_due', 'create_dml', 'create_logdel', 'capture_script', 'captures', 'resync', 'pause_capture', 'resume_capture', 'pending_transactions', 'forget_transaction', 'expire_consumer', 'unprepare_source', 'set_queue_limit', 'set_refresh_group', 'refresh', 'refresh_now', 'refresh_due', 'plan', 'due', 'set_schedule', 'release',
                'preflight_local', 'grant_refresh', 'revoke_refresh', 'version',
                'set_refresh_timeout', 'set_source_limits', 'check', 'check_columns', 'check_missing_tables', 'watch_grants']), 'people'
     UNION ALL

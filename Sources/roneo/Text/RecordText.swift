@@ -105,7 +105,10 @@ enum RecordText {
         for row in records.rows.indices {
             let outcome = records[row, "outcome"]
             let code = records[row, "sqlstate"].map { "\($0) " } ?? ""
-            let message = records[row, "message"] ?? records[row, "warning"]
+            let message = [
+                repeats(records[row, "repeats"], until: records[row, "ended"]),
+                records[row, "message"] ?? records[row, "warning"],
+            ].compactMap { $0 }.joined(separator: "; ")
             grid.add([
                 .init(records[row, "run_id"]),
                 .init(records[row, "started"]),
@@ -115,10 +118,16 @@ enum RecordText {
                 .init(count(records[row, "rows_received"])),
                 .init(bytes(records[row, "bytes"])),
                 .init(seconds(records[row, "seconds"])),
-                .init(message.map { code + $0 }),
+                .init(message.isEmpty ? nil : code + message),
             ])
         }
         return text(grid, terminal)
+    }
+
+    /// Nothing for a row that stands for one refresh.
+    private static func repeats(_ count: String?, until end: String?) -> String? {
+        guard let count = count.flatMap({ Int64($0) }), count > 1 else { return nil }
+        return "\(Quantity.count(count)) times until \(end ?? "now")"
     }
 
     private static func text(_ grid: TextGrid, _ terminal: Terminal) -> String {

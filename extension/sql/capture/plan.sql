@@ -199,6 +199,48 @@ $$;
 COMMENT ON FUNCTION roneo.compare_steps(roneo.replica, roneo.capture_replica, jsonb, name[], jsonb) IS
     'Steps that read the whole source and bring the table in line: rows that are the same stay untouched, and readers are not disturbed.';
 
+-- To fill a table and index it then takes half the time. A few rows are faster put into indexes that
+-- are there; and what somebody has added to an index, its definition does not say.
+CREATE OR REPLACE FUNCTION roneo.indexes_later(r roneo.replica, answer jsonb)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN answer ->> 'hand' = 'runner'
+    AND (answer #>> '{inside,relation,rows_estimate}')::float8 NOT BETWEEN 0 AND 10000
+    AND EXISTS (SELECT FROM pg_class AS t WHERE t.oid = r.dest AND t.relkind = 'r' AND NOT t.relispartition)
+    AND NOT EXISTS (
+        SELECT
+        FROM pg_index AS x
+        JOIN pg_class AS i ON i.oid = x.indexrelid
+        LEFT JOIN pg_constraint AS k ON k.conindid = i.oid AND k.conrelid = x.indrelid AND k.contype IN ('p', 'u', 'x')
+        WHERE x.indrelid = r.dest
+          AND (x.indisreplident OR x.indisclustered OR NOT x.indisvalid OR i.reltablespace <> 0
+               OR obj_description(i.oid, 'pg_class') IS NOT NULL OR obj_description(k.oid, 'pg_constraint') IS NOT NULL
+               OR EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = i.oid AND a.attstattarget >= 0)
+               -- A view that groups by the key, a part of an extension.
+               OR EXISTS (SELECT FROM pg_depend AS d
+                          WHERE d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid AND d.deptype = 'n')
+               OR EXISTS (SELECT FROM pg_depend AS d
+                          WHERE d.classid = 'pg_class'::regclass AND d.objid = i.oid AND d.deptype IN ('e', 'x'))));
+COMMENT ON FUNCTION roneo.indexes_later(roneo.replica, jsonb) IS
+    'Whether a table that is loaded whole is to be indexed only then, and its indexes are no more than their definitions.';
+
+CREATE OR REPLACE FUNCTION roneo.rebuild_index_statements(relation regclass)
+RETURNS TABLE ("position" bigint, purpose text, statement text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT row_number() OVER (ORDER BY x.indisprimary DESC, i.relname),
+           format('build index %s', i.relname),
+           CASE WHEN k.oid IS NULL THEN pg_get_indexdef(i.oid)
+                ELSE format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', n.nspname, t.relname, k.conname, pg_get_constraintdef(k.oid)) END
+    FROM pg_index AS x
+    JOIN pg_class AS i ON i.oid = x.indexrelid
+    JOIN pg_class AS t ON t.oid = x.indrelid
+    JOIN pg_namespace AS n ON n.oid = t.relnamespace
+    LEFT JOIN pg_constraint AS k ON k.conindid = i.oid AND k.conrelid = t.oid AND k.contype IN ('p', 'u', 'x')
+    WHERE x.indrelid = relation
+    ORDER BY 1;
+END;
+COMMENT ON FUNCTION roneo.rebuild_index_statements(regclass) IS 'Statements that build all indexes of a table as they are now.';
+
 CREATE OR REPLACE FUNCTION roneo.load_steps(r roneo.replica, wanted jsonb, answer jsonb)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -206,10 +248,17 @@ AS $$
 DECLARE
     as_plain roneo.plain_replica := ROW(r.replica_id, '{}'::name[], NULL, false);
     kind     "char" := (SELECT t.relkind FROM pg_class AS t WHERE t.oid = r.dest);
+    later    boolean := roneo.indexes_later(r, answer);
 BEGIN
     RETURN QUERY SELECT * FROM roneo.clear_steps(r, as_plain, answer);
+    RETURN QUERY
+        SELECT (roneo.dest_step(1, d.purpose, d.statement)).*
+        FROM roneo.drop_index_statements(r.dest) AS d WHERE later ORDER BY d.position;
     RETURN NEXT roneo.transfer_from(r, 'copy the rows', roneo.source_rows(r), wanted, '[]', r.dest_schema, r.dest_name,
                                     answer ->> 'hand' = 'runner' AND kind = 'r');
+    RETURN QUERY
+        SELECT (roneo.dest_step(4, d.purpose, d.statement)).*
+        FROM roneo.rebuild_index_statements(r.dest) AS d WHERE later ORDER BY d.position;
 END;
 $$;
 COMMENT ON FUNCTION roneo.load_steps(roneo.replica, jsonb, jsonb) IS 'Steps that empty the table and load it.';

@@ -9,16 +9,16 @@ RETURN format('SELECT pg_catalog.jsonb_build_object(''path'', pg_catalog.current
 COMMENT ON FUNCTION roneo.describe_by_name_query(text) IS
     'A query on the source that resolves a name under the search_path of its role, before settings are pinned.';
 
-CREATE OR REPLACE FUNCTION roneo.describe_query(source_oid oid)
+CREATE OR REPLACE FUNCTION roneo.describe_query(source_oid text)
 RETURNS text LANGUAGE sql STABLE
 RETURN format('SELECT pg_catalog.jsonb_build_object(''relation'', (%s), ''indexes'', (%s), '
               '''system_identifier'', (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() AS c), '
               '''database'', (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()))',
               -- No table has oid 0, and NULL would not be SQL.
-              roneo.relation_query(format('%s::pg_catalog.oid', coalesce(source_oid, 0))),
-              roneo.index_query(format('%s::pg_catalog.oid', coalesce(source_oid, 0))));
-COMMENT ON FUNCTION roneo.describe_query(oid) IS
-    'A query on the source that describes a table: columns, indexes, and where it is.';
+              roneo.relation_query(format('%s::pg_catalog.oid', coalesce(source_oid, '0'))),
+              roneo.index_query(format('%s::pg_catalog.oid', coalesce(source_oid, '0'))));
+COMMENT ON FUNCTION roneo.describe_query(text) IS
+    'A query on the source that describes a table, given as an expression of type oid: columns, indexes, and where it is.';
 
 -- Twice, between different words: what leaves its parentheses to come back, a) OR (b, fails.
 CREATE OR REPLACE FUNCTION roneo.filter_query(source_schema text, source_table text, filter text)
@@ -64,8 +64,10 @@ BEGIN
     BEGIN
         named := roneo.find_over_link(link, source_name, source_table);
         PERFORM roneo.tell_link(link, roneo.source_opening());
+        -- Planning it takes longer than running it.
         description := named || coalesce(roneo.ask_link(link,
-            roneo.describe_query((named ->> 'oid')::oid))::jsonb, '{}');
+            CASE WHEN link LIKE '%\_held' THEN format('EXECUTE roneo_describe(%s)', coalesce(named ->> 'oid', '0'))
+                 ELSE roneo.describe_query(named ->> 'oid') END)::jsonb, '{}');
         PERFORM roneo.require_described(source_name, source_table, description);
         IF filter IS NOT NULL THEN
             PERFORM roneo.tell_link(link, format('SET LOCAL search_path = %s', named ->> 'path'));
@@ -275,6 +277,8 @@ CREATE OR REPLACE FUNCTION roneo.make_table(
     keep_names boolean)
 RETURNS regclass LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+-- Planned anew for each table, the statements about indexes take longer than making them.
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     build text;

@@ -76,14 +76,16 @@ COMMENT ON FUNCTION roneo.require_free_name(name, name) IS 'Raises RO005 where a
 
 CREATE OR REPLACE FUNCTION roneo.free_name(table_schema name, base text, suffix text)
 RETURNS name LANGUAGE sql STABLE
-RETURN (
-    SELECT candidate
-    FROM generate_series(0, 99) AS n
-    CROSS JOIN LATERAL roneo.fit_name(base, concat(CASE WHEN n > 0 THEN format('_%s', n) END, suffix)) AS candidate
-    WHERE to_regclass(format('%I.%I', table_schema, candidate)) IS NULL
-    ORDER BY n
-    LIMIT 1
-);
+RETURN CASE
+    -- As a rule; to try all of them takes a hundred times as long.
+    WHEN to_regclass(format('%I.%I', table_schema, roneo.fit_name(base, suffix))) IS NULL THEN roneo.fit_name(base, suffix)
+    ELSE (SELECT candidate
+          FROM generate_series(1, 99) AS n
+          CROSS JOIN LATERAL roneo.fit_name(base, format('_%s%s', n, suffix)) AS candidate
+          WHERE to_regclass(format('%I.%I', table_schema, candidate)) IS NULL
+          ORDER BY n
+          LIMIT 1)
+END;
 COMMENT ON FUNCTION roneo.free_name(name, text, text) IS
     'A name made of base and suffix that no relation of the schema has, at most 63 bytes long.';
 

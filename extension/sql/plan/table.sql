@@ -123,11 +123,8 @@ RETURNS TABLE ("position" bigint, purpose text, statement text)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
     WITH wanted AS (
-        SELECT e.index, e.nr, CASE WHEN keep_names AND NOT EXISTS (
-                   SELECT FROM pg_class AS c
-                   JOIN pg_namespace AS n ON n.oid = c.relnamespace
-                   WHERE n.nspname = table_schema AND c.relname = e.index ->> 'name'
-               ) THEN quote_ident(e.index ->> 'name') END AS own_name
+        SELECT e.index, e.nr, CASE WHEN keep_names AND to_regclass(format('%I.%I', table_schema, e.index ->> 'name')) IS NULL
+                           THEN quote_ident(e.index ->> 'name') END AS own_name
         FROM jsonb_array_elements(indexes) WITH ORDINALITY AS e(index, nr)
         WHERE NOT EXISTS (
             SELECT FROM jsonb_array_elements_text(e.index -> 'uses') AS u(name)

@@ -139,13 +139,11 @@ COMMENT ON FUNCTION roneo.due(text[], text[], text[], interval) IS
 
 CREATE OR REPLACE FUNCTION roneo.dest_named(wanted text)
 RETURNS regclass LANGUAGE sql STABLE
-RETURN (
-    SELECT r.dest
-    FROM roneo.replica AS r
-    WHERE r.dest = to_regclass(wanted)
-       OR (to_regclass(wanted) IS NULL AND format('%I.%I', r.dest_schema, r.dest_name) = wanted)
-    LIMIT 1
-);
+RETURN CASE
+    WHEN to_regclass(wanted) IS NOT NULL THEN (SELECT r.dest FROM roneo.replica AS r WHERE r.dest = to_regclass(wanted))
+    -- No index helps here.
+    ELSE (SELECT r.dest FROM roneo.replica AS r WHERE format('%I.%I', r.dest_schema, r.dest_name) = wanted LIMIT 1)
+END;
 COMMENT ON FUNCTION roneo.dest_named(text) IS
     'The destination that due() gave the name of, one that was dropped included; NULL: no replica any more.';
 

@@ -135,21 +135,42 @@ RETURN outcome = 'ok' AND (
 COMMENT ON FUNCTION roneo.wants_again(integer, jsonb, text) IS
     'Whether another round is to follow: a batch_limit was reached, or a repull is under way.';
 
-CREATE OR REPLACE FUNCTION roneo.record_end(r roneo.replica, answer jsonb, result jsonb)
+-- A table that seldom changes would fill the history with rows that say the same. One row stands for
+-- a day of them at the most, so that days can still be told apart, and forgotten.
+CREATE OR REPLACE FUNCTION roneo.prolong_run(r roneo.replica, hand text, result jsonb, warning text)
+RETURNS bigint LANGUAGE sql
+BEGIN ATOMIC
+    UPDATE roneo.run AS u SET
+        -- Named, although it stays: pg_jobmon is told where it is written.
+        outcome  = 'unchanged',
+        ended_at = clock_timestamp(),
+        seconds  = round((result ->> 'seconds')::numeric, 3),
+        runner   = result ->> 'runner',
+        repeats  = u.repeats + 1
+    WHERE u.run_id = (SELECT v.run_id FROM roneo.run AS v WHERE v.replica_id = r.replica_id
+                      ORDER BY v.started_at DESC, v.run_id DESC LIMIT 1)
+      AND u.outcome = 'unchanged' AND u.hand = prolong_run.hand
+      AND u.method = r.method AND u.dest = format('%I.%I', r.dest_schema, r.dest_name)
+      AND u.warning IS NOT DISTINCT FROM prolong_run.warning
+      AND u.started_at > clock_timestamp() - interval '1 day'
+    RETURNING u.run_id;
+END;
+COMMENT ON FUNCTION roneo.prolong_run(roneo.replica, text, jsonb, text) IS
+    'Lets the last row of the history stand for one more refresh that found nothing to do, and returns it; NULL where that one tells something else.';
+
+CREATE OR REPLACE FUNCTION roneo.record_run(r roneo.replica, answer jsonb, result jsonb, ended roneo.run)
 RETURNS bigint LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    ended roneo.run;
 BEGIN
-    ended.run_id        := (result ->> 'run_id')::bigint;
-    ended.outcome       := roneo.outcome_of(result);
-    ended.started_at    := coalesce((result ->> 'started_at')::timestamptz, clock_timestamp());
-    ended.rows_sent     := roneo.counted(result, 'inserted', 'sent');
-    ended.rows_received := roneo.counted(result, 'inserted', 'received');
-    ended.warning       := concat_ws('; ', roneo.identity_warning(r, answer), answer #>> '{inside,warning}');
     IF ended.run_id IS NULL THEN
         PERFORM roneo.abandon_runs(r.replica_id);
+        IF ended.outcome = 'unchanged' THEN
+            ended.run_id := roneo.prolong_run(r, answer ->> 'hand', result, ended.warning);
+            IF ended.run_id IS NOT NULL THEN
+                RETURN ended.run_id;
+            END IF;
+        END IF;
         ended.run_id := roneo.new_run(r, answer ->> 'hand', ended.started_at, result ->> 'runner');
     END IF;
     UPDATE roneo.run SET
@@ -162,16 +183,37 @@ BEGIN
         updated       = (put.counts ->> 'updated')::bigint,
         unchanged     = CASE WHEN r.method IN ('updater', 'dml', 'logdel') THEN put.rest - coalesce(roneo.counted(result, 'gone', 'rows'), 0) END,
         ignored       = CASE WHEN r.method NOT IN ('updater', 'dml', 'logdel') THEN put.rest END,
-        has_more      = roneo.wants_again(r.replica_id, answer, ended.outcome),
+        has_more      = ended.has_more,
         deleted       = roneo.counted(result, 'deleted', 'rows'),
         bytes         = roneo.counted(result, 'inserted', 'bytes'),
-        warning       = nullif(ended.warning, ''),
+        warning       = ended.warning,
         message       = CASE WHEN ended.outcome = 'deferred'
                              THEN 'loaded; the next refresh shows it' END,
         steps         = (SELECT jsonb_agg(s.step - 'answer' ORDER BY s.number)
                          FROM jsonb_array_elements(result -> 'steps') WITH ORDINALITY AS s (step, number))
     FROM roneo.put_counts(result, ended.rows_received) AS put
     WHERE run_id = ended.run_id;
+    RETURN ended.run_id;
+END;
+$$;
+COMMENT ON FUNCTION roneo.record_run(roneo.replica, jsonb, jsonb, roneo.run) IS
+    'Writes the end of a refresh into its run, or into the last one where both found nothing to do; returns that.';
+
+CREATE OR REPLACE FUNCTION roneo.record_end(r roneo.replica, answer jsonb, result jsonb)
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended roneo.run;
+BEGIN
+    ended.run_id        := (result ->> 'run_id')::bigint;
+    ended.outcome       := roneo.outcome_of(result);
+    ended.started_at    := coalesce((result ->> 'started_at')::timestamptz, clock_timestamp());
+    ended.rows_sent     := roneo.counted(result, 'inserted', 'sent');
+    ended.rows_received := roneo.counted(result, 'inserted', 'received');
+    ended.has_more      := roneo.wants_again(r.replica_id, answer, ended.outcome);
+    ended.warning       := nullif(concat_ws('; ', roneo.identity_warning(r, answer), answer #>> '{inside,warning}'), '');
+    ended.run_id        := roneo.record_run(r, answer, result, ended);
     UPDATE roneo.replica SET
         dest            = coalesce(to_regclass(format('%I.%I', dest_schema, dest_name)), dest),
         generation      = generation + 1,
@@ -184,8 +226,7 @@ BEGIN
         quarantined_at  = CASE WHEN ended.outcome = 'deferred' THEN quarantined_at END,
         source_kind     = coalesce((answer #>> '{inside,relation,kind}')::"char", source_kind),
         identity        = roneo.identity_of(answer),
-        source_state    = CASE WHEN ended.outcome <> 'deferred' AND NOT roneo.wants_again(r.replica_id, answer, ended.outcome)
-                               THEN (answer #>> '{before,state}')::uuid END,
+        source_state    = CASE WHEN ended.outcome <> 'deferred' AND NOT ended.has_more THEN (answer #>> '{before,state}')::uuid END,
         looked_at       = ended.started_at
     WHERE replica_id = r.replica_id;
     RETURN ended.run_id;
@@ -228,6 +269,8 @@ BEGIN ATOMIC
         WHERE u.replica_id = id
           AND u.ended_at IS NOT NULL
           AND u.started_at < now() - make_interval(days => roneo.setting('history_days'))
+          -- One that stands for many refreshes is as old as the last of them.
+          AND (u.repeats = 1 OR u.ended_at < now() - make_interval(days => roneo.setting('history_days')))
         FOR UPDATE SKIP LOCKED);
 END;
 COMMENT ON FUNCTION roneo.forget_old_runs(integer) IS

@@ -4,11 +4,25 @@
 -- moved are refreshed each by itself, under its own lock. A position that is not moved is never
 -- wrong, only older.
 
+-- What was refreshed by one run would for ever be asked by one run. The golden ratio puts numbers
+-- that follow each other evenly between 0 and 1. Both can be inlined, for thousands of replicas.
+CREATE OR REPLACE FUNCTION roneo.own_share(id integer)
+RETURNS float8 LANGUAGE sql IMMUTABLE
+RETURN id * 0.618033988749895::float8 - floor(id * 0.618033988749895::float8);
+COMMENT ON FUNCTION roneo.own_share(integer) IS 'A number from 0 to 1 that is a replica''s own.';
+
+CREATE OR REPLACE FUNCTION roneo.own_moment(id integer, after timestamptz, period interval)
+RETURNS timestamptz LANGUAGE sql STABLE
+RETURN to_timestamp((floor(extract(epoch FROM after)::float8 / extract(epoch FROM period)::float8 - roneo.own_share(id))
+                     + 1 + roneo.own_share(id)) * extract(epoch FROM period)::float8);
+COMMENT ON FUNCTION roneo.own_moment(integer, timestamptz, interval) IS
+    'The first of a replica''s own moments after another one: they lie one period apart, and differently for each replica.';
+
 -- A transaction's number tells its age for the next two billion; and while nothing is refreshed,
 -- the first refresh's unknown transactions stay unknown.
 CREATE OR REPLACE FUNCTION roneo.position_until(r roneo.replica)
 RETURNS timestamptz LANGUAGE sql STABLE
-RETURN (r.identity ->> 'clock')::timestamptz + interval '1 day';
+RETURN (r.identity ->> 'clock')::timestamptz + interval '12 hours' * (1 + roneo.own_share(r.replica_id));
 COMMENT ON FUNCTION roneo.position_until(roneo.replica) IS
     'When a refresh is to move the position although nothing is new.';
 
@@ -80,7 +94,7 @@ RETURN CASE WHEN c.horizon IS NOT NULL AND roneo.follows_xmin(c)
                  AND roneo.has_read_all(c) AND roneo.is_steady(r.filter)
                  -- Not clock_timestamp(): the call could not be inlined, and would cost ten times as much.
                  AND NOT coalesce(roneo.hour_repeats(c, statement_timestamp()), false)
-            THEN least(r.looked_at + exact_every, c.swept_at + c.sweep_every, roneo.position_until(r)) END;
+            THEN least(roneo.own_moment(r.replica_id, r.looked_at, exact_every), c.swept_at + c.sweep_every, roneo.position_until(r)) END;
 COMMENT ON FUNCTION roneo.watched_control(roneo.replica, roneo.control_replica, interval) IS
     'Until when the counters alone may say that there is nothing to do; NULL: never.';
 
@@ -88,7 +102,7 @@ COMMENT ON FUNCTION roneo.watched_control(roneo.replica, roneo.control_replica, 
 -- a mark of somebody, waits for the exact look.
 CREATE OR REPLACE FUNCTION roneo.watched_capture(r roneo.replica, c roneo.capture_replica, exact_every interval)
 RETURNS timestamptz LANGUAGE sql STABLE
-RETURN CASE WHEN c.position IS NOT NULL THEN r.looked_at + exact_every END;
+RETURN CASE WHEN c.position IS NOT NULL THEN roneo.own_moment(r.replica_id, r.looked_at, exact_every) END;
 COMMENT ON FUNCTION roneo.watched_capture(roneo.replica, roneo.capture_replica, interval) IS
     'Until when the counters alone may say that there is nothing to do; NULL: never.';
 

@@ -56,58 +56,106 @@ $$;
 COMMENT ON FUNCTION roneo.link_target(roneo.source) IS
     'What dblink is to connect to: the options that this role may see, with time limits, else the name of the foreign server.';
 
+-- Who does many things on one source, one after the other, holds one connection for all of them.
+CREATE OR REPLACE FUNCTION roneo.held_link(source_id integer)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format('roneo_%s_held', source_id);
+COMMENT ON FUNCTION roneo.held_link(integer) IS 'The name of a dblink connection to a source that stays open until hold_source''s caller closes it.';
+
+CREATE OR REPLACE FUNCTION roneo.is_open(link text)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    answer boolean;
+BEGIN
+    EXECUTE format('SELECT $1 = ANY (%s())', roneo.dblink_function('dblink_get_connections'))
+    INTO answer USING link;
+    RETURN coalesce(answer, false);
+END;
+$$;
+COMMENT ON FUNCTION roneo.is_open(text) IS 'Whether this session has a dblink connection of that name.';
+
+CREATE OR REPLACE FUNCTION roneo.connect_link(source roneo.source, link text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    problem text;
+    reason  text;
+BEGIN
+    EXECUTE format('SELECT %s($1, $2)', roneo.dblink_function('dblink_connect'))
+    USING link, roneo.link_target(source);
+EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
+    GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL;
+    RAISE EXCEPTION USING
+        ERRCODE = 'RO008',
+        MESSAGE = format('source %s cannot be reached', quote_ident(source.source_name)),
+        DETAIL  = coalesce(nullif(btrim(reason), ''), problem),
+        HINT    = format('Look at the options of the foreign server %I and of your user mapping for it.',
+                         source.server_name);
+WHEN undefined_object OR insufficient_privilege OR SQLSTATE '2F003' THEN
+    GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL;
+    RAISE EXCEPTION USING
+        ERRCODE = 'RO009',
+        MESSAGE = format('role %I may not connect to source %s over dblink',
+                         current_user, quote_ident(source.source_name)),
+        DETAIL  = concat_ws('. ', problem, nullif(reason, '')),
+        HINT    = roneo.link_advice(SQLSTATE, source.server_name);
+END;
+$$;
+COMMENT ON FUNCTION roneo.connect_link(roneo.source, text) IS
+    'Connects to a source over dblink; raises RO008, RO009 or RO011.';
+
 CREATE OR REPLACE FUNCTION roneo.open_link(source_name text)
 RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    source  roneo.source := roneo.require_source(source_name);
-    link    text := roneo.link_name(source.source_id);
-    problem text;
-    reason  text;
+    source roneo.source := roneo.require_source(source_name);
+    link   text := roneo.link_name(source.source_id);
 BEGIN
+    IF roneo.is_open(roneo.held_link(source.source_id)) THEN
+        RETURN roneo.held_link(source.source_id);
+    END IF;
     PERFORM roneo.close_link(link);
-    BEGIN
-        EXECUTE format('SELECT %s($1, $2)', roneo.dblink_function('dblink_connect'))
-        USING link, roneo.link_target(source);
-    EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
-        GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL;
-        RAISE EXCEPTION USING
-            ERRCODE = 'RO008',
-            MESSAGE = format('source %s cannot be reached', quote_ident(source_name)),
-            DETAIL  = coalesce(nullif(btrim(reason), ''), problem),
-            HINT    = format('Look at the options of the foreign server %I and of your user mapping for it.',
-                             source.server_name);
-    WHEN undefined_object OR insufficient_privilege OR SQLSTATE '2F003' THEN
-        GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL;
-        RAISE EXCEPTION USING
-            ERRCODE = 'RO009',
-            MESSAGE = format('role %I may not connect to source %s over dblink',
-                             current_user, quote_ident(source_name)),
-            DETAIL  = concat_ws('. ', problem, nullif(reason, '')),
-            HINT    = roneo.link_advice(SQLSTATE, source.server_name);
-    END;
+    PERFORM roneo.connect_link(source, link);
     RETURN link;
 END;
 $$;
 COMMENT ON FUNCTION roneo.open_link(text) IS
     'Connects to a source over dblink and returns the name of the connection; raises RO003, RO008, RO009 or RO011.';
 
+CREATE OR REPLACE FUNCTION roneo.disconnect_link(link text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('SELECT %s($1)', roneo.dblink_function('dblink_disconnect')) USING link;
+END;
+$$;
+COMMENT ON FUNCTION roneo.disconnect_link(text) IS 'Closes a dblink connection that is open.';
+
 CREATE OR REPLACE FUNCTION roneo.close_link(link text)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    is_open boolean;
 BEGIN
-    EXECUTE format('SELECT $1 = ANY (%s())', roneo.dblink_function('dblink_get_connections'))
-    INTO is_open USING link;
-    IF is_open THEN
-        EXECUTE format('SELECT %s($1)', roneo.dblink_function('dblink_disconnect')) USING link;
+    IF roneo.is_open(link) THEN
+        IF link LIKE '%\_held' THEN
+            BEGIN
+                PERFORM roneo.tell_link(link, 'ROLLBACK');
+                RETURN;
+            EXCEPTION WHEN OTHERS THEN
+                -- It is broken; whoever comes next makes one of their own.
+                NULL;
+            END;
+        END IF;
+        PERFORM roneo.disconnect_link(link);
     END IF;
 END;
 $$;
-COMMENT ON FUNCTION roneo.close_link(text) IS 'Closes a dblink connection where it is open.';
+COMMENT ON FUNCTION roneo.close_link(text) IS 'Closes a dblink connection where it is open; one that is held only has its transaction rolled back.';
 
 CREATE OR REPLACE FUNCTION roneo.ask_link(link text, query text)
 RETURNS text LANGUAGE plpgsql

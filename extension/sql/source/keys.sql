@@ -34,9 +34,9 @@ RETURN $query$
     JOIN pg_attribute AS x ON x.attrelid = c.oid AND x.attnum = g
     LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[g - 1]
         AND a.attnum <> 0
-    LEFT JOIN pg_type AS t ON t.oid =
-        CASE WHEN a.attnum IS NOT NULL THEN a.atttypid
-             WHEN o.opckeytype = 0 THEN x.atttypid END$query$;
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN a.attnum IS NOT NULL THEN a.atttypid
+                    WHEN o.opckeytype = 0 THEN x.atttypid END) AS t (oid)$query$;
 COMMENT ON FUNCTION roneo.index_keys_query() IS
     'SQL for the keys of the index i (its relation c) as a JSON array: part of index_query.';
 
@@ -81,16 +81,11 @@ WHERE i.indrelid = (%1$s) AND i.indisvalid AND i.indislive
 COMMENT ON FUNCTION roneo.index_query(text) IS
     'SQL that answers with the valid indexes of a table as one JSON array, the primary key first.';
 
-CREATE OR REPLACE FUNCTION roneo.local_indexes(relation regclass)
-RETURNS jsonb LANGUAGE plpgsql STABLE STRICT
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    answer jsonb;
-BEGIN
-    EXECUTE roneo.index_query(format('%s::oid', relation::oid)) INTO answer;
-    RETURN answer;
-END;
-$$;
+DO $do$ BEGIN
+    EXECUTE format($function$CREATE OR REPLACE FUNCTION roneo.local_indexes(relation regclass)
+        RETURNS jsonb LANGUAGE plpgsql STABLE STRICT
+        SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+        AS %L$function$, format('BEGIN RETURN (%s); END', roneo.on_one_line(roneo.index_query('relation::oid'))));
+END $do$;
 COMMENT ON FUNCTION roneo.local_indexes(regclass) IS
     'The document of index_query for a table of this database.';
