@@ -172,8 +172,8 @@ import Testing
         }
         // The demonstration takes a minute: only what it prints at its end is made here.
         let verdict = DemoStory.Verdict(
-            dest: "public.good", source: try ContentHash(of: "good", on: stage.source),
-            copy: try ContentHash(of: "good", on: stage.dest))
+            dest: "public.good", source: try ContentHash(of: "public.good", on: stage.source),
+            copy: try ContentHash(of: "public.good", on: stage.dest))
         #expect(verdict.isEqual)
         let demo = Data(DemoStory.json([verdict]).description.utf8)
         reader.read(
