@@ -15,6 +15,7 @@ import Testing
     /// The fewest words with which each command does its work on a stage with the replica `t`.
     private static let least: [String: [String]] = [
         "run": ["run"], "refresh": ["refresh", "t"], "plan": ["plan", "t"], "status": ["status"],
+        "release": ["release", "t"],
         "history": ["history"], "check": ["check"], "metrics": ["metrics"],
         "report": ["report", "--html", "-"], "preflight": ["preflight"],
     ]
@@ -105,7 +106,7 @@ import Testing
         try stage.makeReplica(every: "1 hour")
         let words = (Self.least[command] ?? []).joined(separator: " ")
         // Only these print nothing by themselves.
-        let more = ["run", "refresh"].contains(command) ? " -v" : ""
+        let more = ["run": " -v", "refresh": " -v", "release": " --json"][command] ?? ""
         let line = "\"$RONEO\" \(words)\(more) -d \"$1\""
         let usual = try RoneoProcess(shell: line, [stage.pair.destination]).wait()
         for shell in ["\(line) | true", "\(line) >&-", "\(line) | head -c 1"] {
@@ -129,7 +130,7 @@ import Testing
         #expect(try stage.value("SELECT outcome FROM roneo.run") == "ok")
         // Neither its log nor its complaints are worth a refresh.
         try stage.source.execute("DELETE FROM t WHERE id > 10")
-        for more in ["refresh t --log-level debug", "refresh t missing"] {
+        for more in ["refresh t --force --log-level debug", "refresh t missing"] {
             _ = try RoneoProcess(
                 shell: "\"$RONEO\" \(more) -d \"$1\" 2>/dev/full", [stage.pair.destination]
             ).wait()

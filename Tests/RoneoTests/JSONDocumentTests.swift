@@ -116,8 +116,10 @@ import Testing
     private static let calls: [String: [[String]]] = [
         "run": [["--json"], ["--json"]],
         "refresh": [["good", "bad", "--json"], ["\"no such\"", "--json"]],
+        "release": [["good", "--json"]],
         "plan": [["follows", "good", "--force", "--json"]],
         "status": [["--json"]],
+        "status --sources": [["--json"]],
         "history": [["--json"]],
         "check": [["--json"], ["--json", "no_such"]],
         "metrics": [["--json"]],
@@ -155,7 +157,9 @@ import Testing
         for name in names {
             let type = try #require(page.commands[name], "roneo \(name) is not in docs/json.md")
             for arguments in Self.calls[name] ?? [] {
-                let ended = try stage.start([name] + arguments).wait()
+                let ended = try stage.start(
+                    name.split(separator: " ").map { String($0) } + arguments
+                ).wait()
                 reader.read(try document(ended), as: type, at: name)
             }
         }
