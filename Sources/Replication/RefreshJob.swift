@@ -6,7 +6,7 @@ import Postgres
 /// text that the extension planned, and what a source answers is passed on unread.
 final class RefreshJob {
     private let dest: String
-    private let options: RefreshOptions
+    private var options: RefreshOptions
     private let worker: Worker
     private var report: ReplicaReport
     /// What became of the others of its group.
@@ -57,6 +57,7 @@ final class RefreshJob {
 
     private func rounds() throws {
         report.failure = nil
+        report.verdict = nil
         report.warning = nil
         report.rows = 0
         report.bytes = 0
@@ -117,12 +118,40 @@ final class RefreshJob {
                     planned: own.count, steps: own, runner: worker.context.runner,
                     backend: round.backend)
             })
+        let verified = try verify(&round, ended, began: began)
         during = "committing"
         try round.commit(steps.filter { $0.kind == .after }) {
             worker.context.observer.lost(dest, purpose: $0.purpose, $1)
         }
         tell(ended, results, of: round)
-        return ended.contains(where: \.again)
+        report.verdict = verified
+        if verified?.wantsCopy == true { options.force = true }
+        return ended.contains(where: \.again) || verified?.wantsCopy == true
+    }
+
+    /// Compares the replica with its source, in the snapshot that it was brought up to.
+    /// - Returns: nil where that was not asked for, or there is more to read first.
+    private func verify(
+        _ round: inout RefreshRound, _ ended: [RefreshRound.Ended],
+        began: ContinuousClock.Instant
+    ) throws -> Verdict? {
+        guard let wanted = options.verification, let asked = round.asked,
+            let end = ended.first(where: { $0.replicaId == asked.replicaId }), !end.again
+        else { return nil }
+        guard end.outcome != .deferred else {
+            return Verdict(outcome: .undecided, why: end.message)
+        }
+        during = "comparing"
+        var comparison = try Comparison(
+            of: &round, wanted, copied: end.outcome == .ok)
+        while case let steps = try comparison.plan(), !steps.isEmpty {
+            comparison.take(try execute(steps, of: &round))
+            during = "judging"
+            try comparison.judge()
+        }
+        return try comparison.finish(
+            startedAt: round.startedAt, duration: ContinuousClock.now - began,
+            runner: worker.context.runner)
     }
 
     /// Makes reports of what the extension said at the end.
@@ -177,7 +206,7 @@ final class RefreshJob {
             isPutOff = result.outcome == .deferred
             results.append(result)
             // Indexes are built without holding up the source.
-            if step == lastRead { round.releaseSource() }
+            if step == lastRead, options.verification == nil { round.releaseSource() }
         }
         during = "checking what is deferred"
         try round.becomeOneself()
@@ -214,8 +243,15 @@ final class RefreshJob {
         report.failure = failure
         report.outcome = failure.kind == .busy ? .deferred : .failed
         if worker.context.cancel.isFired { report.outcome = .cancelled }
+        if options.verification != nil {
+            report.verdict = Verdict(outcome: .undecided, why: failure.message)
+        }
         // Who holds the lock records what comes of it.
         guard failure.sqlState != SQLState.beingRefreshed else { return }
+        if options.verification != nil {
+            try? worker.context.journal.recordUndecided(
+                report.dest, failure.message, options.verification)
+        }
         // A history that cannot be written is no second failure: the report tells of the first.
         let outcome = recordFailure(failure)
         others = members.filter { $0.dest != report.dest }.map { member in

@@ -8,6 +8,8 @@ public struct RefreshOptions: Sendable, Equatable {
     public var sweep: Bool
     /// Pull a range again, before anything else.
     public var repull: Range?
+    /// Compare with the source afterwards, in the same snapshot.
+    public var verification: VerificationOptions?
 
     /// Values of a control column as the source writes them; nil: no end on that side.
     public struct Range: Sendable, Equatable {

@@ -8,6 +8,8 @@ struct RefreshQueue: Sendable {
         let dest: String
         /// nil until the extension has said which; then it is not counted against any source.
         let source: String?
+        /// Of a slice that is to be compared: which, as the extension says it.
+        var slice: String?
     }
 
     private(set) var waiting: [Entry] = []

@@ -8,6 +8,10 @@ public struct RefreshRun: Sendable {
         case due(sources: [String]?, methods: [String]?)
         /// These, due or not.
         case named([String])
+        /// All that are there, due or not.
+        case all
+        /// Slices of replicas whose comparison with the source is due.
+        case dueVerifications
     }
 
     public var destination: Destination
@@ -94,6 +98,19 @@ public struct RefreshRun: Sendable {
             // What is no name at all, its own job reports.
             return ((try? onePerGroup(wanted, connection)) ?? wanted)
                 .map { RefreshQueue.Entry(dest: $0, source: nil) }
+        case .all:
+            let all = try connection.execute(
+                """
+                SELECT format('%I.%I', dest_schema, dest_name) FROM roneo.replica \
+                WHERE enabled ORDER BY dest_schema, dest_name
+                """)
+            return (0..<all.count).map { RefreshQueue.Entry(dest: all[$0, 0] ?? "", source: nil) }
+        case .dueVerifications:
+            let due = try connection.execute(
+                "SELECT dest_text, options FROM roneo.due_verifications()")
+            return (0..<due.count).map {
+                RefreshQueue.Entry(dest: due[$0, 0] ?? "", source: nil, slice: due[$0, 1])
+            }
         case .due(let sources, let methods):
             let check = IdleCheck(worker: worker, sources: sources, methods: methods)
             // Those that are idle by their counters are marked, and not due any more.
@@ -133,6 +150,8 @@ public struct RefreshRun: Sendable {
 
     private func work(_ worker: Worker, _ board: RefreshBoard) throws {
         while let entry = board.next() {
+            var options = options
+            options.verification?.given = entry.slice
             let job = RefreshJob(entry.dest, options: options, worker: worker)
             defer { board.ended(entry) }
             for report in job() { board.add(report) }

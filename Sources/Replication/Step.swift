@@ -13,6 +13,8 @@ public struct Step: Sendable, Equatable {
     public let counts: String?
     /// Whether it waits for its lock only shortly, several times, and may be put off.
     public let patient: Bool
+    /// For a comparison, the query for the destination; `statement` is the one for the source.
+    public var here: String?
 
     /// What a step counts as that answers with its counts.
     static let putCount = "put"
@@ -32,6 +34,6 @@ public struct Step: Sendable, Equatable {
     }
 
     public enum Kind: String, Sendable {
-        case source, dest, transfer, check, after
+        case source, dest, transfer, check, after, compare
     }
 }

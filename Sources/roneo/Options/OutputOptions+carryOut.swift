@@ -37,13 +37,26 @@ extension OutputOptions {
         var report = try await reporting(log) { try await run(cancel: token) }
         report.signal = Interruption.signal
         display?.finish()
-        tell(report, log, isDrawn: display != nil)
+        tell(run, report, log, isDrawn: display != nil)
         return report
     }
 
-    private func tell(_ report: RunReport, _ log: LogObserver?, isDrawn: Bool) {
-        log?.ended(report)
+    /// What was compared and what was found. Where all is equal and nobody looks, nothing is said.
+    private func tellVerdicts(_ report: RunReport) {
         if json {
+            Terminal.output.line(VerdictText.json(report).description)
+        } else if verbose || Terminal.output.isTerminal && !logs
+            || report.replicas.contains(where: { $0.verdict?.outcome == .differs })
+        {
+            Terminal.output.write(VerdictText.text(report, Terminal.output))
+        }
+    }
+
+    private func tell(_ run: RefreshRun, _ report: RunReport, _ log: LogObserver?, isDrawn: Bool) {
+        log?.ended(report)
+        if run.options.verification != nil {
+            tellVerdicts(report)
+        } else if json {
             Terminal.output.line(report.json.description)
         } else if verbose || Terminal.output.isTerminal && !logs {
             Terminal.output.line(ReportText.summary(report))
