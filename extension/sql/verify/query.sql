@@ -175,8 +175,8 @@ COMMENT ON FUNCTION roneo.chunks_query(roneo.replica, name[], text, integer) IS
 
 CREATE OR REPLACE FUNCTION roneo.chunk_condition_there(subject jsonb, chunk jsonb)
 RETURNS text LANGUAGE sql IMMUTABLE
-RETURN format('(%s) IN (SELECT * FROM pg_catalog.unnest(%s) AS w)', roneo.column_list(roneo.key_names(subject)), (
-    SELECT string_agg(format('%L::%s[]', chunk ->> (k.nr::integer - 1), c.col ->> 'source_type'), ', ' ORDER BY k.nr)
+RETURN format('(%s) IN (SELECT * FROM ROWS FROM (%s) AS w)', roneo.column_list(roneo.key_names(subject)), (
+    SELECT string_agg(format('pg_catalog.unnest(%L::%s[])', chunk ->> (k.nr::integer - 1), c.col ->> 'source_type'), ', ' ORDER BY k.nr)
     FROM unnest(roneo.key_names(subject)) WITH ORDINALITY AS k (name, nr)
     JOIN jsonb_array_elements(subject -> 'columns') AS c (col) ON c.col ->> 'name' = k.name));
 COMMENT ON FUNCTION roneo.chunk_condition_there(jsonb, jsonb) IS 'True for the rows of the source with the keys of a chunk.';

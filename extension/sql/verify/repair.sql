@@ -80,7 +80,7 @@ CREATE OR REPLACE FUNCTION roneo.lacking_rows(subject jsonb, weak text[], chunk 
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format('(SELECT %1$s FROM (SELECT %1$s, n.roneo_hash, pg_catalog.row_number() OVER (PARTITION BY n.roneo_hash) AS roneo_nr '
     'FROM (SELECT %1$s, %2$s AS roneo_hash FROM %3$s OFFSET 0) AS n) AS d '
-    'JOIN pg_catalog.unnest(%4$L::pg_catalog.int8[], %5$L::pg_catalog.int8[]) AS w (roneo_hash, roneo_lacks) ON w.roneo_hash = d.roneo_hash AND d.roneo_nr <= w.roneo_lacks)',
+    'JOIN ROWS FROM (pg_catalog.unnest(%4$L::pg_catalog.int8[]), pg_catalog.unnest(%5$L::pg_catalog.int8[])) AS w (roneo_hash, roneo_lacks) ON w.roneo_hash = d.roneo_hash AND d.roneo_nr <= w.roneo_lacks)',
     (SELECT string_agg(format('%I', c.col ->> 'name'), ', ' ORDER BY c.nr) FROM jsonb_array_elements(subject -> 'columns') WITH ORDINALITY AS c (col, nr)),
     roneo.side_hash(subject, 'there', weak), roneo.side_rows(subject, 'there', true, NULL), chunk ->> 0, chunk ->> 1);
 COMMENT ON FUNCTION roneo.lacking_rows(jsonb, text[], jsonb) IS 'Rows of a source without a key that are missing here, each as often as it is missing, for a FROM clause.';

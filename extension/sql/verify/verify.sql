@@ -82,19 +82,19 @@ COMMENT ON FUNCTION roneo.columns_steps(roneo.replica, jsonb, jsonb) IS 'Steps t
 
 -- A copy that was not made because the source had counted nothing new: its sessions hand their counters
 -- over within ten seconds.
-CREATE OR REPLACE FUNCTION roneo.settle_step(r roneo.replica)
+CREATE OR REPLACE FUNCTION roneo.settle_step(r roneo.replica, seconds numeric)
 RETURNS roneo.step LANGUAGE sql STABLE
 RETURN ROW(2, 'check', 'wait for what the source has counted', format(
-    'DO ''BEGIN PERFORM pg_catalog.pg_sleep(11); PERFORM pg_catalog.pg_stat_clear_snapshot(); END''; SELECT pg_catalog.jsonb_build_object(''state'', %s)',
-    roneo.state_of(roneo.source_regclass(r))), NULL, NULL, NULL, NULL, NULL, NULL, false)::roneo.step;
-COMMENT ON FUNCTION roneo.settle_step(roneo.replica) IS 'A step on the source that asks again, after a while, whether the table has changed.';
+    'DO ''BEGIN PERFORM pg_catalog.pg_sleep(%s); PERFORM pg_catalog.pg_stat_clear_snapshot(); END''; SELECT pg_catalog.jsonb_build_object(''state'', %s)',
+    seconds, roneo.state_of(roneo.source_regclass(r))), NULL, NULL, NULL, NULL, NULL, NULL, false)::roneo.step;
+COMMENT ON FUNCTION roneo.settle_step(roneo.replica, numeric) IS 'A step on the source that asks again, after a while, whether the table has changed.';
 
 CREATE OR REPLACE FUNCTION roneo.verify_steps(r roneo.replica, answer jsonb, state jsonb)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    subject jsonb := CASE WHEN state ->> 'phase' <> 'done' THEN roneo.verify_subject(r, answer, state -> 'options') END;
+    subject jsonb := state -> 'subject';
     weak    text[] := ARRAY(SELECT jsonb_array_elements_text(state -> 'weak'));
 BEGIN
     CASE state ->> 'phase'
@@ -108,7 +108,7 @@ BEGIN
             RETURN QUERY SELECT * FROM roneo.raw_bytes_step(answer);
             RETURN QUERY SELECT * FROM roneo.rows_steps(r, subject, state, answer);
         WHEN 'settle' THEN
-            RETURN NEXT roneo.settle_step(r);
+            RETURN NEXT roneo.settle_step(r, (state #>> '{options,settle}')::numeric);
         WHEN 'columns' THEN
             RETURN QUERY SELECT * FROM roneo.columns_steps(r, subject, state);
         WHEN 'repair' THEN
@@ -161,13 +161,13 @@ AS $$
 DECLARE
     subject jsonb := roneo.verify_subject(roneo.replica_of(answer), answer, options);
 BEGIN
-    RETURN jsonb_build_object('options', '{"show": 100, "values": false, "repair": false, "apply": false, "most_deleted": 10}'::jsonb || jsonb_strip_nulls(options)) || CASE
+    RETURN jsonb_build_object('subject', subject, 'options', '{"show": 100, "values": false, "repair": false, "apply": false, "most_deleted": 10, "settle": 11}'::jsonb || jsonb_strip_nulls(options)) || CASE
         WHEN subject ->> 'trouble' IS NOT NULL THEN jsonb_build_object('phase', 'done', 'verdict', 'undecided', 'why', subject -> 'trouble')
         ELSE '{"phase": "hands"}' END;
 END;
 $$;
 COMMENT ON FUNCTION roneo.verify_start(jsonb, jsonb) IS
-    'The state that a verification begins with. options: from, to (a half-open range of control values or keys), skipped and state (that the copy was not made because the source was in this state), show (how many differences are named), values (with their values), repair, apply, deletes (whether rows that the source has no more are a difference), most_deleted (percent that a repair may remove).';
+    'The state that a verification begins with. options: from, to (a half-open range of control values or keys), skipped and state (that the copy was not made because the source was in this state), show (how many differences are named), values (with their values), repair, apply, deletes (whether rows that the source has no more are a difference), most_deleted (percent that a repair may remove), settle (seconds until the source''s counters are believed).';
 
 CREATE OR REPLACE FUNCTION roneo.reported(reports jsonb, kind text, nr integer DEFAULT 0)
 RETURNS jsonb LANGUAGE sql IMMUTABLE
@@ -278,7 +278,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     r       roneo.replica := roneo.replica_of(answer);
-    subject jsonb := roneo.verify_subject(r, answer, state -> 'options');
+    subject jsonb := state -> 'subject';
     hands   jsonb;
 BEGIN
     PERFORM roneo.require_unmoved(r, jsonb_build_object('steps', reports));
