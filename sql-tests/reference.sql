@@ -18,7 +18,8 @@ FROM (
            CASE WHEN o.proname IN ('begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
                                    'record_failure', 'preflight_probe', 'preflight', 'watches', 'mark_watched', 'idle_checks', 'mark_idle',
                                    'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables',
-                                   'replica_metrics', 'run_buckets', 'run_failures', 'source_opening')
+                                   'replica_metrics', 'run_buckets', 'run_failures', 'source_opening',
+                                   'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_undecided', 'due_verifications')
                 THEN 'program' ELSE 'people' END AS caller
     FROM own_function AS o
     WHERE o.proname IN ('create_source', 'drop_source', 'source_conninfo', 'check_source',
@@ -30,7 +31,8 @@ FROM (
         'revoke_refresh', 'begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
         'record_failure', 'preflight_probe', 'preflight', 'check', 'check_columns', 'check_missing_tables', 'watch_grants',
         'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables', 'replica_metrics', 'run_buckets',
-        'run_failures', 'source_opening')
+        'run_failures', 'source_opening', 'verify', 'repair', 'verify_due', 'set_verification',
+        'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_undecided', 'due_verifications')
 ) AS f
 JOIN pg_proc AS p USING (oid);
 
@@ -43,7 +45,7 @@ JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND 
 JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'roneo' AND c.relkind IN ('r', 'p', 'v', 'm', 'f');
 
-SELECT is((SELECT count(*) FROM public_function), 58::bigint, 'each public function exists once');
+SELECT is((SELECT count(*) FROM public_function), 69::bigint, 'each public function exists once');
 
 SELECT is_empty($$ SELECT proname FROM public_function
                    WHERE caller = 'people' AND NOT EXISTS (

@@ -16,6 +16,10 @@ BEGIN ATOMIC
     SELECT w.privilege, 'roneo.run'::regclass, NULL
     FROM (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS w (privilege)
     UNION ALL
+    SELECT w.privilege, w.relation, NULL
+    FROM (VALUES ('INSERT', 'roneo.verification'::regclass), ('UPDATE', 'roneo.verification'),
+                 ('INSERT', 'roneo.verification_slice'), ('UPDATE', 'roneo.verification_slice')) AS w (privilege, relation)
+    UNION ALL
     SELECT 'UPDATE', s.relation, array_agg(a.attname ORDER BY a.attnum)
     FROM (VALUES
         ('roneo.replica'::regclass,

@@ -5,12 +5,14 @@ WITH public_function (proname, caller) AS (
                'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull', 'accept_source', 'drop_replica',
                'refresh', 'refresh_now', 'refresh_due', 'plan', 'due',
                'preflight_local', 'grant_refresh', 'revoke_refresh', 'version',
-               'check', 'check_columns', 'check_missing_tables', 'watch_grants']), 'people'
+               'check', 'check_columns', 'check_missing_tables', 'watch_grants',
+               'verify', 'repair', 'verify_due', 'set_verification']), 'people'
     UNION ALL
     SELECT unnest(ARRAY['begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
                'record_failure', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'source_conninfo', 'preflight_probe', 'preflight',
                'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables', 'replica_metrics', 'run_buckets',
-               'run_failures', 'source_opening']), 'the program'
+               'run_failures', 'source_opening',
+               'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_undecided', 'due_verifications']), 'the program'
 ),
 signature AS (
     -- An argument a line, so that a diff shows the one that changed.
@@ -43,4 +45,4 @@ SELECT format('people: %s %s',
        '', a.attnum, format('%s %s', a.attname, format_type(a.atttypid, a.atttypmod))
 FROM pg_class AS c
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.oid = ANY (ARRAY['roneo.status', 'roneo.run', 'roneo.setting', 'roneo.step']::regclass[]);
+WHERE c.oid = ANY (ARRAY['roneo.status', 'roneo.run', 'roneo.setting', 'roneo.step', 'roneo.verifications']::regclass[]);

@@ -5,7 +5,8 @@
 CREATE OR REPLACE FUNCTION roneo.slice_bounds(target regclass, range_column name, wanted integer)
 RETURNS text[] LANGUAGE sql STABLE
 RETURN (
-    SELECT ARRAY(SELECT DISTINCT b.bounds[1 + (n * (cardinality(b.bounds) - 1)) / wanted] FROM generate_series(1, wanted - 1) AS n)
+    SELECT ARRAY(SELECT x.bound FROM (SELECT b.bounds[1 + (n * (cardinality(b.bounds) - 1)) / wanted] AS bound, n FROM generate_series(1, wanted - 1) AS n) AS x
+                 GROUP BY x.bound ORDER BY min(x.n))
     FROM (SELECT s.histogram_bounds::text::text[] AS bounds
           FROM pg_stats AS s JOIN pg_class AS c ON c.relname = s.tablename JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = s.schemaname
           WHERE c.oid = target AND s.attname = range_column AND s.histogram_bounds IS NOT NULL
