@@ -14,7 +14,8 @@ struct Comparison {
     init(of round: inout RefreshRound, _ options: VerificationOptions, copied: Bool) throws {
         destination = round.destination
         let asked = round.asked?.replicaId
-        answer = (round.answers.first { $0.replicaId == asked } ?? round.answers[0]).json.description
+        answer =
+            (round.answers.first { $0.replicaId == asked } ?? round.answers[0]).json.description
         state =
             try destination.execute(
                 """
@@ -102,7 +103,8 @@ struct Comparison {
             ORDER BY d.nr
             """)
         return (0..<rows.count).map { row in
-            Verdict.Line(kind: rows[row, 0] ?? "", key: rows[row, 1] ?? "", columns: rows[row, 2] ?? "")
+            Verdict.Line(
+                kind: rows[row, 0] ?? "", key: rows[row, 1] ?? "", columns: rows[row, 2] ?? "")
         }
     }
 }

@@ -85,7 +85,8 @@ struct Verify: AsyncParsableCommand {
 
 struct Repair: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Bring the rows that differ from their source in line; without --apply only say which.",
+        abstract:
+            "Bring the rows that differ from their source in line; without --apply only say which.",
         discussion: """
             Does what verify does, and then inserts, updates and removes exactly the rows that \
             differ, in the same transaction. It removes nothing where that would be more than \
