@@ -21,7 +21,7 @@ RETURN (SELECT coalesce(jsonb_agg(w.col ORDER BY w.nr), '[]') FROM jsonb_array_e
         WHERE subject -> 'key' ? (w.col ->> 'name'));
 COMMENT ON FUNCTION roneo.key_wanted(jsonb) IS 'The source''s columns that are the key.';
 
-CREATE OR REPLACE FUNCTION roneo.rows_steps(r roneo.replica, subject jsonb, state jsonb, answer jsonb)
+CREATE OR REPLACE FUNCTION roneo.rows_steps(r roneo.replica, subject jsonb, state jsonb)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -48,7 +48,7 @@ BEGIN
     RETURN NEXT roneo.moved_step(r);
 END;
 $$;
-COMMENT ON FUNCTION roneo.rows_steps(roneo.replica, jsonb, jsonb, jsonb) IS
+COMMENT ON FUNCTION roneo.rows_steps(roneo.replica, jsonb, jsonb) IS
     'Steps that find, in the buckets whose sums differ, the keys that do: only keys and hashes are moved, into a temporary table here.';
 
 CREATE OR REPLACE FUNCTION roneo.shown_chunk(subject jsonb, state jsonb)
@@ -106,7 +106,7 @@ BEGIN
             RETURN NEXT roneo.moved_step(r);
         WHEN 'rows' THEN
             RETURN QUERY SELECT * FROM roneo.raw_bytes_step(answer);
-            RETURN QUERY SELECT * FROM roneo.rows_steps(r, subject, state, answer);
+            RETURN QUERY SELECT * FROM roneo.rows_steps(r, subject, state);
         WHEN 'settle' THEN
             RETURN NEXT roneo.settle_step(r, (state #>> '{options,settle}')::numeric);
         WHEN 'columns' THEN
@@ -236,14 +236,14 @@ END;
 $$;
 COMMENT ON FUNCTION roneo.judge_rows(jsonb, jsonb, jsonb) IS 'The verdict, by the differences that were found, and what is to follow.';
 
-CREATE OR REPLACE FUNCTION roneo.judge_columns(state jsonb, reports jsonb)
+CREATE OR REPLACE FUNCTION roneo.judge_shown(state jsonb, reports jsonb)
 RETURNS jsonb LANGUAGE sql IMMUTABLE
 RETURN state || jsonb_build_object(
     'phase', CASE WHEN (state #>> '{options,apply}')::boolean AND NOT (state ->> 'refused')::boolean THEN 'repair' ELSE 'done' END,
     'shown', (SELECT jsonb_agg(s.one || coalesce(d.one - 'key', '{}') ORDER BY s.nr)
               FROM jsonb_array_elements(state -> 'shown') WITH ORDINALITY AS s (one, nr)
               LEFT JOIN jsonb_array_elements(roneo.reported(reports, 'dest')) AS d (one) ON d.one -> 'key' = s.one -> 'key' AND s.one ->> 'kind' = 'changed'));
-COMMENT ON FUNCTION roneo.judge_columns(jsonb, jsonb) IS 'The differences, with the columns that differ.';
+COMMENT ON FUNCTION roneo.judge_shown(jsonb, jsonb) IS 'The differences, with the columns that differ.';
 
 CREATE OR REPLACE FUNCTION roneo.report_count(reports jsonb, what text)
 RETURNS bigint LANGUAGE sql IMMUTABLE
@@ -297,7 +297,7 @@ BEGIN
                                  THEN '{"phase": "done", "verdict": "undecided", "again": true, "why": "the source was changing"}'::jsonb
                                  ELSE '{"phase": "rows", "settled": true}' END;
         WHEN 'columns' THEN
-            RETURN roneo.judge_columns(state, reports);
+            RETURN roneo.judge_shown(state, reports);
         WHEN 'repair' THEN
             RETURN roneo.judge_repair(subject, state, reports);
     END CASE;
