@@ -93,7 +93,7 @@ struct Comparison {
             """
             SELECT d.one ->> 'kind' AS kind, coalesce((SELECT string_agg(format('%s=%s', k.key, \
             k.value), ', ') FROM jsonb_each_text(d.one -> 'key') AS k), \
-            format('%s rows', d.one ->> 'rows')) AS key, \
+            format(CASE d.one ->> 'rows' WHEN '1' THEN '%s row' ELSE '%s rows' END, d.one ->> 'rows')) AS key, \
             (SELECT string_agg(CASE WHEN d.one ? 'values' THEN format('%s: %s there, %s here', c.name, \
             coalesce(quote_literal(d.one #>> ARRAY['values', c.name, '0']), 'NULL'), \
             coalesce(quote_literal(d.one #>> ARRAY['values', c.name, '1']), 'NULL')) \

@@ -20,6 +20,7 @@ enum RecordText {
             .init(title: "late", alignment: .right, isOptional: true),
             .init(title: "rows", alignment: .right, isOptional: true),
             .init(title: "took", alignment: .right, isOptional: true),
+            .init(title: "verified", isOptional: true),
             .init(title: "message", shrinks: true, isOptional: true),
         ])
         for row in records.rows.indices {
@@ -33,6 +34,7 @@ enum RecordText {
                 .init(late(records[row, "lag_seconds"])),
                 .init(count(records[row, "last_rows"])),
                 .init(seconds(records[row, "last_seconds"])),
+                .init(records[row, "verdict"], records[row, "verdict"] == "differs" ? .red : nil),
                 .init(records[row, "message"]),
             ])
         }

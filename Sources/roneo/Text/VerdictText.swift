@@ -17,15 +17,15 @@ enum VerdictText {
         if report.isStandby { return "The destination is a standby: nothing to do here.\n" }
         guard !report.replicas.isEmpty else { return "Nothing is due.\n" }
         var grid = TextGrid([
-            .init(title: "DEST", shrinks: true),
-            .init(title: "METHOD", isOptional: true),
-            .init(title: "VERDICT"),
-            .init(title: "ROWS", alignment: .right, isOptional: true),
-            .init(title: "MISSING", alignment: .right, isOptional: true),
-            .init(title: "EXTRA", alignment: .right, isOptional: true),
-            .init(title: "CHANGED", alignment: .right, isOptional: true),
-            .init(title: "TIME", alignment: .right, isOptional: true),
-            .init(title: "WHY", shrinks: true, isOptional: true),
+            .init(title: "replica", shrinks: true),
+            .init(title: "method", isOptional: true),
+            .init(title: "verdict"),
+            .init(title: "rows", alignment: .right, isOptional: true),
+            .init(title: "missing", alignment: .right, isOptional: true),
+            .init(title: "extra", alignment: .right, isOptional: true),
+            .init(title: "changed", alignment: .right, isOptional: true),
+            .init(title: "took", alignment: .right, isOptional: true),
+            .init(title: "why", shrinks: true, isOptional: true),
         ])
         for replica in report.replicas {
             let verdict = replica.verdict
@@ -63,8 +63,8 @@ enum VerdictText {
     private static func details(of replica: ReplicaReport, _ terminal: Terminal) -> [String] {
         guard let verdict = replica.verdict, !verdict.lines.isEmpty else { return [] }
         var grid = TextGrid([
-            .init(title: "DIFFERENCE"), .init(title: "ROW", shrinks: true),
-            .init(title: "COLUMNS", shrinks: true, isOptional: true),
+            .init(title: "difference"), .init(title: "row", shrinks: true),
+            .init(title: "columns", shrinks: true, isOptional: true),
         ])
         for line in verdict.lines {
             grid.add([.init(line.kind), .init(line.key), .init(line.columns)])

@@ -40,7 +40,10 @@ SELECT d.dest,
        roneo.protection(o, r.identity ->> 'in_recovery' = 'true') AS protection,
        o.held_by,
        o.held_since,
-       r.replica_id
+       r.replica_id,
+       w.verdict,
+       w.verified_at,
+       coalesce(w.missing, 0) + coalesce(w.extra, 0) + coalesce(w.changed, 0) AS differences
 FROM roneo.replica AS r
 JOIN roneo.source AS s USING (source_id)
 CROSS JOIN (
@@ -60,6 +63,7 @@ LEFT JOIN LATERAL (
 ) AS u ON true
 LEFT JOIN roneo.snapshot_replica AS m ON m.replica_id = r.replica_id
 LEFT JOIN roneo.control_replica AS o ON o.replica_id = r.replica_id
+LEFT JOIN roneo.verification AS w ON w.replica_id = r.replica_id
 CROSS JOIN LATERAL (
     SELECT format('%I.%I', coalesce(n.nspname, r.dest_schema), coalesce(c.relname, r.dest_name)) AS dest
 ) AS d
@@ -96,3 +100,5 @@ COMMENT ON COLUMN roneo.status.position IS 'The highest control value that was r
 COMMENT ON COLUMN roneo.status.protection IS 'What keeps an inserter or updater from missing rows that are committed late.';
 COMMENT ON COLUMN roneo.status.held_by IS 'The transaction on the source that rows of a replica without a key wait for, since held_since.';
 COMMENT ON COLUMN roneo.status.lag IS 'How long it has been due.';
+COMMENT ON COLUMN roneo.status.verdict IS 'What the last comparison with the source found; NULL: there was none.';
+COMMENT ON COLUMN roneo.status.verified_at IS 'When the whole of it was last known to be equal to its source.';
