@@ -87,7 +87,7 @@ RETURN format(CASE
     WHEN kind = 'uuid' THEN 'pg_catalog.uuid_hash_extended(%1$s, %2$s)'
     WHEN kind = 'time' THEN 'pg_catalog.hashint4extended(0, pg_catalog.hashfloat8extended(pg_catalog.date_part(''epoch'', %1$s), %2$s))'
     WHEN kind = 'timestamp' THEN
-        'pg_catalog.hashint4extended(CASE WHEN %1$s >= ''1700-01-01'' AND %1$s < ''2250-01-01'' THEN 0 '
+        'pg_catalog.hashint4extended(CASE WHEN %1$s >= ''1740-01-01'' AND %1$s < ''2200-01-01'' THEN 0 '
         'ELSE coalesce(pg_catalog.date_part(''microseconds'', %1$s)::pg_catalog.int4, -1) END, '
         'pg_catalog.hashfloat8extended(pg_catalog.date_part(''epoch'', %1$s), %2$s))'
     WHEN kind = 'md5' THEN '(''x'' || pg_catalog.left(pg_catalog.md5(pg_catalog.concat(%2$s, '':'', %1$s)), 16))::pg_catalog.bit(64)::pg_catalog.int8'

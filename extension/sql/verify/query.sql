@@ -30,6 +30,12 @@ RETURN concat_ws(' WHERE ', subject ->> CASE side WHEN 'there' THEN 'from' ELSE 
 COMMENT ON FUNCTION roneo.side_rows(jsonb, text, boolean, text) IS
     'What follows FROM on one side. only_ready: rows that are to be here, of the range; else with those that are not.';
 
+CREATE OR REPLACE FUNCTION roneo.total_query(subject jsonb, side text, weak text[])
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format('SELECT pg_catalog.to_jsonb(t) FROM (SELECT %s FROM %s) AS t',
+              roneo.hash_sum(roneo.side_hash(subject, side, weak)), roneo.side_rows(subject, side, true, NULL));
+COMMENT ON FUNCTION roneo.total_query(jsonb, text, text[]) IS 'A query that answers with one JSON document: how many rows there are, and the sum of their hashes.';
+
 -- The sum of the rows' hashes for each of 4096 buckets of the key's hash. Without a key a bucket is
 -- one of the whole row's hash, which is computed once.
 CREATE OR REPLACE FUNCTION roneo.sums_query(subject jsonb, side text, weak text[])

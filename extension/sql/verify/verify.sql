@@ -100,9 +100,13 @@ BEGIN
     CASE state ->> 'phase'
         WHEN 'hands' THEN
             RETURN NEXT roneo.compare_step('see that both sides hash alike', roneo.handshake_query(), roneo.handshake_query());
+        WHEN 'total' THEN
+            RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
+            RETURN NEXT roneo.compare_step('add up hashes on both sides', roneo.total_query(subject, 'there', weak), roneo.total_query(subject, 'here', weak));
+            RETURN NEXT roneo.moved_step(r);
         WHEN 'sums' THEN
             RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
-            RETURN NEXT roneo.compare_step('add up hashes on both sides', roneo.sums_query(subject, 'there', weak), roneo.sums_query(subject, 'here', weak));
+            RETURN NEXT roneo.compare_step('see where hashes differ', roneo.sums_query(subject, 'there', weak), roneo.sums_query(subject, 'here', weak));
             RETURN NEXT roneo.moved_step(r);
         WHEN 'rows' THEN
             RETURN QUERY SELECT * FROM roneo.raw_bytes_step(answer);
@@ -279,14 +283,20 @@ AS $$
 DECLARE
     r       roneo.replica := roneo.replica_of(answer);
     subject jsonb := state -> 'subject';
-    hands   jsonb;
+    told    jsonb;
 BEGIN
     PERFORM roneo.require_unmoved(r, jsonb_build_object('steps', reports));
     PERFORM roneo.require_complete(r, jsonb_build_object('planned', jsonb_array_length(reports), 'steps', reports));
     CASE state ->> 'phase'
         WHEN 'hands' THEN
-            hands := roneo.reported(reports, 'compare');
-            RETURN state || jsonb_build_object('phase', 'sums', 'weak', to_jsonb(roneo.weak_kinds(hands -> 'there', hands -> 'here')));
+            told := roneo.reported(reports, 'compare');
+            -- Who repairs expects differences.
+            RETURN state || jsonb_build_object('phase', CASE WHEN (state #>> '{options,repair}')::boolean THEN 'sums' ELSE 'total' END, 'weak', to_jsonb(roneo.weak_kinds(told -> 'there', told -> 'here')));
+        WHEN 'total' THEN
+            told := roneo.reported(reports, 'compare');
+            RETURN state || CASE WHEN told -> 'there' = told -> 'here'
+                THEN jsonb_build_object('phase', 'done', 'verdict', 'equal', 'rows_there', told #> '{there,rows}', 'rows_here', told #> '{here,rows}')
+                ELSE '{"phase": "sums"}' END;
         WHEN 'sums' THEN
             RETURN roneo.judge_sums(state, reports);
         WHEN 'rows' THEN
