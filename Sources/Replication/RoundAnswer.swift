@@ -14,6 +14,7 @@ struct RoundAnswer: Sendable, Equatable {
                 "drop_dependents": JSON(options.dropDependents),
                 "force": JSON(options.force),
                 "sweep": JSON(options.sweep),
+                "staging": JSON(options.staging),
                 "verify": JSON(options.verification != nil),
             ]),
             "before": JSON(verbatim: before),

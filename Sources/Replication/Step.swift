@@ -16,6 +16,9 @@ public struct Step: Sendable, Equatable {
     /// For a comparison, the query for the destination; `statement` is the one for the source.
     public var here: String?
 
+    /// Whether it brings rows over.
+    public var movesRows: Bool { kind == .transfer || kind == .attempt }
+
     /// What a step counts as that answers with its counts.
     static let putCount = "put"
 
@@ -33,7 +36,9 @@ public struct Step: Sendable, Equatable {
         ])
     }
 
+    /// - attempt: a transfer into a table where the keys of these rows are not expected; if one is
+    ///   there, the refresh begins anew by way of a staging table.
     public enum Kind: String, Sendable {
-        case source, dest, transfer, check, after, compare
+        case source, dest, transfer, attempt, check, after, compare
     }
 }
