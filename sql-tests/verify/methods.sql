@@ -109,6 +109,14 @@ SELECT is(pg_temp.said('orders_updater', true), 'repaired 0 2 1 -> 0 1 2', 'a re
 SELECT roneo.set_verification('orders_inserter', NULL, deletes => true) \g /dev/null
 SELECT is(pg_temp.said('orders_inserter', true), 'repaired 0 2 2 -> 0 2 2', 'that of an inserter too, if it is set so');
 
+-- Rows that a refresh did not expect here: it begins anew.
+SELECT roneo.create_inserter('main', 'public.orders', 'orders_apart', control => 'at') \g /dev/null
+SELECT is(pg_temp.said('orders_apart'), 'equal 0 0 0', 'an inserter with a key apart');
+INSERT INTO orders_apart (id, code, at, note) VALUES (7000, 'mine', now() - interval '1 year', 'mine');
+SELECT on_source('INSERT INTO orders VALUES (7000, ''c7000'', 1, now(), NULL)') \g /dev/null
+SELECT is(pg_temp.said('orders_apart'), 'differs 0 0 1', 'a key that was here already is found to differ');
+SELECT is(pg_temp.said('orders_apart', true), 'repaired 0 0 1 -> 0 1 0', 'and repaired');
+
 -- Ranges.
 DELETE FROM orders_dml WHERE id IN (100, 2000);
 SELECT is(pg_temp.said('orders_dml', NULL, 'to', '1000'), 'differs 1 0 0', 'only rows below a key');

@@ -79,6 +79,21 @@ END;
 $$;
 COMMENT ON FUNCTION roneo.verify_over_link(regclass, jsonb) IS 'Refreshes a replica and compares it with its source in the same snapshot.';
 
+CREATE OR REPLACE FUNCTION roneo.verify_or_stage(dest regclass, options jsonb)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN roneo.verify_over_link(dest, options);
+EXCEPTION WHEN SQLSTATE 'RO027' THEN
+    -- A dblink connection stays open after a rollback.
+    PERFORM roneo.close_link_of(dest);
+    RETURN roneo.verify_over_link(dest, options || '{"staging": true}');
+END;
+$$;
+COMMENT ON FUNCTION roneo.verify_or_stage(regclass, jsonb) IS
+    'The same; anew, by way of staging, where the refresh met rows that were not expected.';
+
 CREATE OR REPLACE FUNCTION roneo.verify_with(dest regclass, options jsonb)
 RETURNS TABLE (
     verdict text, why text, rows_there bigint, rows_here bigint, missing bigint, extra bigint, changed bigint,
@@ -111,7 +126,7 @@ BEGIN
     options := roneo.verify_options(dest, options);
     BEGIN
         FOR attempt IN 1 .. 1000 LOOP
-            done := roneo.verify_over_link(dest, options);
+            done := roneo.verify_or_stage(dest, options);
             EXIT WHEN NOT coalesce((done ->> 'again')::boolean OR (done ->> 'retry')::boolean, false);
             options := options || CASE WHEN (done ->> 'retry')::boolean THEN '{"force": true}' ELSE '{}' END;
         END LOOP;
