@@ -1,3 +1,4 @@
+-- Alone in the cluster: while transactions are open, an updater reads rows again, and mends them.
 -- Verifying and repairing by every method: what is missing, too many or changed is found and mended,
 -- and what is not to be here yet is no difference.
 SET client_min_messages = warning;

@@ -23,14 +23,15 @@ SELECT set_eq($$ SELECT s.from_value IS NULL AS low, s.to_value IS NULL AS high,
     $$ VALUES (true, false, 1::bigint), (false, false, 3), (false, true, 1) $$, 'the first and the last one have no end');
 
 UPDATE orders_dml SET note = 'x' WHERE id = 1500;
-UPDATE orders_updater SET note = 'x' WHERE id = 100;
+-- Not a row of the source: while transactions are open, an updater reads those again, and would mend it.
+INSERT INTO orders_updater VALUES (-5, NULL, 'x');
 CALL roneo.verify_due('0 seconds');
 SELECT is((SELECT count(*) FROM roneo.verification_slice WHERE checked_at IS NOT NULL), 0::bigint, 'nothing begins when the time is up');
 CALL roneo.verify_due();
 SELECT is((SELECT sum(rows_there) FROM roneo.verification_slice JOIN roneo.replica AS r USING (replica_id) WHERE r.dest = d), 3000::numeric,
     format('%s: each row is in one slice, those without a value too', d)) FROM unnest('{orders_dml,orders_updater,orders_plain}'::regclass[]) AS d;
 SELECT is((SELECT array_agg(row(dest, verdict, differences, changed, verified_at IS NOT NULL, slices_due)::text ORDER BY dest) FROM roneo.verifications),
-    ARRAY['(public.orders_dml,differs,1,1,f,0)', '(public.orders_plain,equal,0,0,t,0)', '(public.orders_updater,differs,1,1,f,0)'], 'what is wrong anywhere is known of the whole');
+    ARRAY['(public.orders_dml,differs,1,1,f,0)', '(public.orders_plain,equal,0,0,t,0)', '(public.orders_updater,differs,1,0,f,0)'], 'what is wrong anywhere is known of the whole');
 SELECT is_empty('SELECT * FROM roneo.due_verifications()', 'nothing is due any more');
 SELECT is(verdict, 'repaired', format('%s is repaired', d)) FROM unnest('{orders_dml,orders_updater}'::regclass[]) AS d, roneo.repair(d, apply => true);
 UPDATE roneo.verification_slice SET checked_at = checked_at - interval '2 days' WHERE slice IN (2, 4);

@@ -1,3 +1,4 @@
+-- Alone in the cluster: while transactions are open, an updater reads rows again, and mends them.
 -- Tables of every type are equal to their sources by verify, by every method; and each difference
 -- that was planted is found, in its row and its column.
 SET client_min_messages = warning;
