@@ -88,6 +88,39 @@ public final class Connection {
             if let limit, limit.isOver { throw limit.error }
         }
         try send(sql)
+        return try outcome(until: deadline, timeLimit, token)
+    }
+
+    /// Runs a statement on each of two connections, both at the same time, and waits for both ends.
+    ///
+    /// If one fails, the other one is cancelled.
+    public static func executeTogether(
+        _ first: (connection: Connection, sql: SQL), _ second: (connection: Connection, sql: SQL)
+    ) throws(PostgresError) -> (QueryResult, QueryResult) {
+        for token in [first.connection.cancelToken, second.connection.cancelToken]
+        where token?.isFired == true { throw .cancelled }
+        try first.connection.send(first.sql)
+        let results: (QueryResult, QueryResult)
+        do throws(PostgresError) {
+            try second.connection.send(second.sql)
+            let one = try first.connection.outcome(
+                until: .never, nil, first.connection.cancelToken)
+            results = (
+                one,
+                try second.connection.outcome(until: .never, nil, second.connection.cancelToken)
+            )
+        } catch {
+            _ = first.connection.settle(cancelling: true)
+            _ = second.connection.settle(cancelling: true)
+            throw error
+        }
+        return results
+    }
+
+    /// The end of what was sent.
+    private func outcome(
+        until deadline: Deadline, _ timeLimit: Duration?, _ token: CancelToken?
+    ) throws(PostgresError) -> QueryResult {
         var last: ResultHandle?
         do {
             while let result = try nextResult(until: deadline, heedsCancel: heedsCancel) {

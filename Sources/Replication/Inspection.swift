@@ -57,7 +57,7 @@ public struct Inspection: Sendable {
             THEN 'abandoned' ELSE u.outcome END AS outcome, \
             u.started_at, u.ended_at, u.seconds, u.rows_sent, u.rows_received, u.inserted, \
             u.updated, u.unchanged, u.ignored, u.deleted, u.bytes, u.sqlstate, u.message, \
-            u.detail, u.hint, u.warning, u.steps, u.runner, u.repeats \
+            u.detail, u.hint, u.warning, u.steps, u.runner, u.repeats, u.kind \
             FROM roneo.run AS u LEFT JOIN roneo.status AS s ON s.dest = u.dest) AS r \
             WHERE \(dest)::regclass IS NULL OR r.replica_id IN ( \
             SELECT u.replica_id FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \

@@ -64,6 +64,15 @@ final class Journal: Sendable {
         try value("SELECT roneo.judge_load(\(source), \(answer)::jsonb)")
     }
 
+    /// Commits that a replica could not be compared with its source.
+    func recordUndecided(_ dest: String, _ why: String, _ options: VerificationOptions?) throws {
+        _ = try value(
+            """
+            SELECT roneo.record_undecided(roneo.dest_of(\(dest)), \(why), \
+            \(options?.json.description ?? "{}")::jsonb)
+            """)
+    }
+
     func close() {
         connection.withLock { connection in
             connection?.close()

@@ -68,6 +68,7 @@ final class RefreshJob {
 
     private func rounds() throws {
         report.failure = nil
+        report.verdict = nil
         report.warning = nil
         report.rows = 0
         report.bytes = 0
@@ -164,6 +165,7 @@ final class RefreshJob {
                     backend: round.backend)
             }
         let ended = try timed(.finish) { try round.finish(told) }
+        let verified = try verify(&round, ended, began: began)
         during = "committing"
         try timed(.commit) {
             try round.commit(steps.filter { $0.kind == .after }) {
@@ -171,7 +173,34 @@ final class RefreshJob {
             }
         }
         tell(ended, results, of: round)
-        return ended.contains(where: \.again)
+        report.verdict = verified
+        if verified?.wantsCopy == true { options.force = true }
+        return ended.contains(where: \.again) || verified?.wantsCopy == true
+    }
+
+    /// Compares the replica with its source, in the snapshot that it was brought up to.
+    /// - Returns: nil where that was not asked for, or there is more to read first.
+    private func verify(
+        _ round: inout RefreshRound, _ ended: [RefreshRound.Ended],
+        began: ContinuousClock.Instant
+    ) throws -> Verdict? {
+        guard let wanted = options.verification, let asked = round.asked,
+            let end = ended.first(where: { $0.replicaId == asked.replicaId }), !end.again
+        else { return nil }
+        guard end.outcome != .deferred else {
+            return Verdict(outcome: .undecided, why: end.message)
+        }
+        during = "comparing"
+        var comparison = try Comparison(
+            of: &round, wanted, copied: end.outcome == .ok)
+        while case let steps = try comparison.plan(), !steps.isEmpty {
+            comparison.take(try execute(steps, of: &round))
+            during = "judging"
+            try comparison.judge()
+        }
+        return try comparison.finish(
+            startedAt: round.startedAt, duration: ContinuousClock.now - began,
+            runner: worker.context.runner)
     }
 
     /// False where somebody else has refreshed it since it was due.
@@ -244,7 +273,7 @@ final class RefreshJob {
             results.append(result)
             worker.context.observer.endedStep(dest, result)
             // Indexes are built without holding up the source.
-            if step == lastRead { round.releaseSource() }
+            if step == lastRead, options.verification == nil { round.releaseSource() }
         }
         during = "checking what is deferred"
         try round.becomeOneself()
@@ -281,8 +310,15 @@ final class RefreshJob {
         report.failure = failure
         report.outcome = failure.kind == .busy ? .deferred : .failed
         if worker.context.cancel.isFired { report.outcome = .cancelled }
+        if options.verification != nil {
+            report.verdict = Verdict(outcome: .undecided, why: failure.message)
+        }
         // Who holds the lock records what comes of it.
         guard failure.sqlState != SQLState.beingRefreshed else { return }
+        if options.verification != nil {
+            try? worker.context.journal.recordUndecided(
+                report.dest, failure.message, options.verification)
+        }
         // A history that cannot be written is no second failure: the report tells of the first.
         let outcome = recordFailure(failure)
         others = members.filter { $0.dest != report.dest }.map { member in

@@ -12,6 +12,8 @@ public struct RefreshOptions: Sendable, Equatable {
     public var repull: Range?
     /// Leave alone what is not due any more once it is locked: somebody else has refreshed it.
     var onlyIfDue = false
+    /// Compare with the source afterwards, in the same snapshot.
+    public var verification: VerificationOptions?
 
     /// Values of a control column as the source writes them; nil: no end on that side.
     public struct Range: Sendable, Equatable {

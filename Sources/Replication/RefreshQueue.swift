@@ -13,6 +13,8 @@ struct RefreshQueue: Sendable {
         var expected: Duration?
         /// When its window shuts; nil: never.
         var beginBefore: ContinuousClock.Instant?
+        /// Of a slice that is to be compared: which, as the extension says it.
+        var slice: String?
     }
 
     private(set) var waiting: [Entry] = []

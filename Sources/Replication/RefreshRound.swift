@@ -17,14 +17,14 @@ struct RefreshRound {
     /// How long a source may take over what is only told to it: nobody waits for that.
     private static let afterwards = Duration.seconds(10)
 
-    private let options: RefreshOptions
+    let options: RefreshOptions
     private let worker: Worker
-    private var destination: Connection!
-    private var source: Connection!
+    private(set) var destination: Connection!
+    private(set) var source: Connection!
     private var owner = ""
     /// The role setting to return to, once another one has been taken.
     private var ownRole: String?
-    private var answers: [RoundAnswer] = []
+    private(set) var answers: [RoundAnswer] = []
     private var lockTimeout = "0"
     private var lockAttempts = 1
     /// What a step that is not patient waits for a lock.
@@ -186,6 +186,14 @@ struct RefreshRound {
             result.bytes = tally.bytes
         case .check:
             result.answer = try source.execute(SQL(verbatim: step.statement)).value
+        case .compare:
+            let (there, here) = try Connection.executeTogether(
+                (source, SQL(verbatim: step.statement)),
+                (destination, SQL(verbatim: step.here ?? "")))
+            result.answer =
+                JSON.object([
+                    "there": JSON(verbatim: there.value), "here": JSON(verbatim: here.value),
+                ]).description
         case .source, .after:
             throw Failure(
                 sqlState: SQLState.versionMismatch,

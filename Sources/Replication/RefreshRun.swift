@@ -8,6 +8,10 @@ public struct RefreshRun: Sendable {
         case due(DueFilter)
         /// These, due or not.
         case named([String])
+        /// All that are there, due or not.
+        case all
+        /// Slices of replicas whose comparison with the source is due.
+        case dueVerifications
     }
 
     public var destination: Destination
@@ -112,6 +116,22 @@ public struct RefreshRun: Sendable {
             // What is no name at all, its own job reports.
             return ((try? onePerGroup(wanted, connection)) ?? wanted)
                 .map { RefreshQueue.Entry(dest: $0, source: sources?[$0]) }
+        case .all:
+            let all = try connection.execute(
+                """
+                SELECT format('%I.%I', r.dest_schema, r.dest_name), s.source_name \
+                FROM roneo.replica AS r JOIN roneo.source AS s USING (source_id) \
+                WHERE r.enabled ORDER BY r.dest_schema, r.dest_name
+                """)
+            return (0..<all.count).map {
+                RefreshQueue.Entry(dest: all[$0, 0] ?? "", source: all[$0, 1])
+            }
+        case .dueVerifications:
+            let due = try connection.execute(
+                "SELECT dest_text, options FROM roneo.due_verifications()")
+            return (0..<due.count).map {
+                RefreshQueue.Entry(dest: due[$0, 0] ?? "", slice: due[$0, 1])
+            }
         case .due(let filter):
             let found = try DueQuery(filter: filter).look(worker, connection)
             found.idle.forEach(board.add)
@@ -161,6 +181,8 @@ public struct RefreshRun: Sendable {
         var options = options
         if case .due = selection { options.onlyIfDue = true }
         while let entry = board.next() {
+            var options = options
+            options.verification?.given = entry.slice
             let job = RefreshJob(entry.dest, options: options, worker: worker)
             defer { board.ended(entry) }
             for report in job() { board.add(report) }

@@ -24,6 +24,8 @@ public struct ReplicaReport: Sendable, Equatable {
     public var message: String?
     public var warning: String?
     public var failure: Failure?
+    /// What a comparison with the source found, where one was asked for.
+    public var verdict: Verdict?
 
     public init(dest: String, outcome: Outcome) {
         self.dest = dest
@@ -42,6 +44,29 @@ public struct ReplicaReport: Sendable, Equatable {
             "seconds": JSON(duration),
             "message": JSON(message),
             "warning": JSON(warning),
+            "error": failure?.json ?? .null,
+        ])
+    }
+
+    /// What a comparison found, for programs.
+    public var verdictJSON: JSON {
+        .object([
+            "dest": JSON(dest),
+            "source": JSON(source),
+            "method": JSON(method),
+            "verdict": JSON(verdict?.outcome.rawValue),
+            "why": JSON(verdict?.why),
+            "rows_there": JSON(verdict?.rowsThere),
+            "rows_here": JSON(verdict?.rowsHere),
+            "missing": JSON(verdict?.missing),
+            "extra": JSON(verdict?.extra),
+            "changed": JSON(verdict?.changed),
+            "inserted": JSON(verdict?.inserted),
+            "updated": JSON(verdict?.updated),
+            "deleted": JSON(verdict?.deleted),
+            "run_id": JSON(verdict?.runId),
+            "seconds": JSON(duration),
+            "differences": verdict?.differences ?? .array([]),
             "error": failure?.json ?? .null,
         ])
     }

@@ -15,6 +15,7 @@ struct RoundAnswer: Sendable, Equatable {
                 "force": JSON(options.force),
                 "sweep": JSON(options.sweep),
                 "staging": JSON(options.staging),
+                "verify": JSON(options.verification != nil),
             ]),
             "before": JSON(verbatim: before),
             "inside": JSON(verbatim: inside),

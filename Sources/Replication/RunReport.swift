@@ -23,6 +23,14 @@ public struct RunReport: Sendable, Equatable {
     public var exitStatus: ExitStatus {
         if let signal { return .signal(signal) }
         if let stopped { return stopped.status }
+        let isWrong = replicas.contains { replica in
+            switch replica.verdict?.outcome {
+            case .differs: true
+            case .undecided: replica.outcome == .ok || replica.outcome == .unchanged
+            case .equal, .repaired, nil: false
+            }
+        }
+        if isWrong { return .replicaFailed }
         let failed = replicas.filter { $0.outcome == .failed }
         if failed.contains(where: { $0.failure?.kind != .unavailable }) { return .replicaFailed }
         let done = count(.ok) + count(.unchanged)

@@ -13,6 +13,8 @@ public struct Step: Sendable, Equatable {
     public let counts: String?
     /// Whether it waits for its lock only shortly, several times, and may be put off.
     public let patient: Bool
+    /// For a comparison, the query for the destination; `statement` is the one for the source.
+    public var here: String?
 
     /// Whether it brings rows over.
     public var movesRows: Bool { kind == .transfer || kind == .attempt }
@@ -37,6 +39,6 @@ public struct Step: Sendable, Equatable {
     /// - attempt: a transfer into a table where the keys of these rows are not expected; if one is
     ///   there, the refresh begins anew by way of a staging table.
     public enum Kind: String, Sendable {
-        case source, dest, transfer, attempt, check, after
+        case source, dest, transfer, attempt, check, after, compare
     }
 }

@@ -20,16 +20,16 @@ struct Roneo: AsyncParsableCommand {
             -h, -p, -U, -d, a connection string or URI given as -d, and the PG* environment. \
             Passwords come from the password file, a service or the environment.
 
-            Exit status: 0 done, or nothing due; 1 a replica failed; 64 usage; 69 destination \
+            Exit status: 0 done, or nothing due; 1 a replica failed or differs; 64 usage; 69 destination \
             unreachable; 75 nothing done, others hold the locks or a source is away: try later; \
             78 extension missing or of an unknown version; 128+N ended by signal N. Of check: 0 \
             OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. More is in the manual: man roneo
             """,
         version: "roneo \(programVersion) (for extension roneo \(Destination.knownVersionsText))",
         subcommands: [
-            Run.self, Refresh.self, Release.self, Plan.self, Status.self, History.self,
-            Check.self, Metrics.self, Report.self, Preflight.self, Install.self,
-            Completions.self, Manual.self, Demo.self,
+            Run.self, Refresh.self, Release.self, Plan.self, Verify.self, Repair.self,
+            Status.self, History.self, Check.self, Metrics.self, Report.self, Preflight.self,
+            Install.self, Completions.self, Manual.self, Demo.self,
         ],
         // -h is the host, as in every program of PostgreSQL's.
         helpNames: .long)

@@ -18,6 +18,10 @@ BEGIN ATOMIC
     UNION ALL
     SELECT 'UPDATE', 'roneo.source'::regclass, ARRAY['paused_since', 'paused_by', 'unread_limits']::name[]
     UNION ALL
+    SELECT w.privilege, w.relation, NULL
+    FROM (VALUES ('INSERT', 'roneo.verification'::regclass), ('UPDATE', 'roneo.verification'),
+                 ('INSERT', 'roneo.verification_slice'), ('UPDATE', 'roneo.verification_slice')) AS w (privilege, relation)
+    UNION ALL
     SELECT 'UPDATE', s.relation, array_agg(a.attname ORDER BY a.attnum)
     FROM (VALUES
         ('roneo.replica'::regclass,

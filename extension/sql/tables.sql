@@ -342,12 +342,14 @@ CREATE TABLE roneo.run (
     runner        text,
     has_more      boolean,
     repeats       integer     NOT NULL DEFAULT 1,
+    kind          text        NOT NULL DEFAULT 'refresh',
     CONSTRAINT run_pkey PRIMARY KEY (run_id),
     CONSTRAINT run_hand_chk CHECK (hand IN ('sql', 'runner')),
     CONSTRAINT run_outcome_chk
         CHECK (outcome IN ('running', 'ok', 'unchanged', 'deferred', 'failed', 'abandoned')),
     CONSTRAINT run_ended_at_chk CHECK ((outcome = 'running') = (ended_at IS NULL)),
-    CONSTRAINT run_repeats_chk CHECK (repeats = 1 OR repeats > 1 AND outcome = 'unchanged')
+    CONSTRAINT run_repeats_chk CHECK (repeats = 1 OR repeats > 1 AND outcome = 'unchanged'),
+    CONSTRAINT run_kind_chk CHECK (kind IN ('refresh', 'repair'))
 );
 CREATE INDEX run_replica_id_started_at_idx ON roneo.run (replica_id, started_at);
 COMMENT ON TABLE roneo.run IS
@@ -357,11 +359,66 @@ COMMENT ON COLUMN roneo.run.outcome IS
     'ok, unchanged (nothing to do), deferred (try later), failed, running; abandoned: it was running when its hand was killed.';
 COMMENT ON COLUMN roneo.run.steps IS 'What each step did, by number: rows, bytes, seconds.';
 COMMENT ON COLUMN roneo.run.has_more IS 'Whether it ended at a batch_limit or in the middle of a repull, with more to read.';
+COMMENT ON COLUMN roneo.run.kind IS 'refresh; repair: rows that a verification found to differ were brought in line.';
 COMMENT ON COLUMN roneo.run.runner IS 'Run id, host and process of the runner.';
 COMMENT ON COLUMN roneo.run.repeats IS
     'How many refreshes it stands for, one after the other, that found nothing to do: the first began at started_at, and of the last one are ended_at, seconds and runner.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.run', '');
 SELECT pg_catalog.pg_extension_config_dump('roneo.run_run_id_seq', '');
+
+CREATE TABLE roneo.verification (
+    replica_id   integer NOT NULL,
+    verify_every interval,
+    deletes      boolean,
+    checked_at   timestamptz,
+    verdict      text,
+    why          text,
+    rows_there   bigint,
+    rows_here    bigint,
+    missing      bigint,
+    extra        bigint,
+    changed      bigint,
+    verified_at  timestamptz,
+    repaired_at  timestamptz,
+    repaired     bigint  NOT NULL DEFAULT 0,
+    CONSTRAINT verification_pkey PRIMARY KEY (replica_id),
+    CONSTRAINT verification_replica_id_fkey FOREIGN KEY (replica_id)
+        REFERENCES roneo.replica ON DELETE CASCADE,
+    CONSTRAINT verification_verify_every_chk CHECK (verify_every > interval '0'),
+    CONSTRAINT verification_verdict_chk CHECK (verdict IN ('equal', 'differs', 'undecided', 'repaired'))
+);
+COMMENT ON TABLE roneo.verification IS
+    'What the last comparison of each replica with its source found, and how often it is to be compared.';
+COMMENT ON COLUMN roneo.verification.verify_every IS 'How often it is compared by verify_due; NULL: only when told to.';
+COMMENT ON COLUMN roneo.verification.deletes IS
+    'Whether rows that the source has no more are a difference, and removed by a repair; NULL: for all methods but inserter.';
+COMMENT ON COLUMN roneo.verification.verdict IS
+    'equal, differs, repaired; undecided: it could not be compared, why says what was in the way.';
+COMMENT ON COLUMN roneo.verification.missing IS 'Rows that are not here. extra: rows that the source has not; changed: rows with other values.';
+COMMENT ON COLUMN roneo.verification.verified_at IS 'When the whole of it was last known to be equal: of its slices the one that was looked at longest ago.';
+COMMENT ON COLUMN roneo.verification.repaired IS 'How many rows repairs have brought in line since it was made.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.verification', '');
+
+CREATE TABLE roneo.verification_slice (
+    replica_id integer NOT NULL,
+    slice      integer NOT NULL,
+    from_value text,
+    to_value   text,
+    checked_at timestamptz,
+    verdict    text,
+    rows_there bigint,
+    rows_here  bigint,
+    missing    bigint,
+    extra      bigint,
+    changed    bigint,
+    CONSTRAINT verification_slice_pkey PRIMARY KEY (replica_id, slice),
+    CONSTRAINT verification_slice_replica_id_fkey FOREIGN KEY (replica_id)
+        REFERENCES roneo.verification ON DELETE CASCADE,
+    CONSTRAINT verification_slice_verdict_chk CHECK (verdict IN ('equal', 'differs', 'undecided', 'repaired'))
+);
+COMMENT ON TABLE roneo.verification_slice IS
+    'The parts that a large replica is compared in, one after the other: half-open ranges of its control column or key, which together are all of it.';
+SELECT pg_catalog.pg_extension_config_dump('roneo.verification_slice', '');
 
 CREATE TABLE roneo.setting (
     setting_name text NOT NULL,

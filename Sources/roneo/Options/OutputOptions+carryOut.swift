@@ -37,17 +37,32 @@ extension OutputOptions {
         var report = try await reporting(log) { try await run(cancel: token) }
         report.signal = Interruption.signal
         display?.finish()
-        tell(report, log, isDrawn: display != nil)
+        tell(
+            report, log, isDrawn: display != nil,
+            isVerification: run.options.verification != nil)
         return report
+    }
+
+    /// What was compared and what was found. Where all is equal and nobody looks, nothing is said.
+    private func tellVerdicts(_ report: RunReport) {
+        if json {
+            Terminal.output.line(VerdictText.json(report).description)
+        } else if verbose || Terminal.output.isTerminal && !logsOnStderr
+            || report.replicas.contains(where: { $0.verdict?.outcome == .differs })
+        {
+            Terminal.output.write(VerdictText.text(report, Terminal.output))
+        }
     }
 
     /// - Parameter isLogged: the log lines say all of it; else those for machines do.
     func tell(
-        _ report: RunReport, _ log: LogObserver?, isDrawn: Bool, what: String = "run ended",
-        isLogged: Bool? = nil
+        _ report: RunReport, _ log: LogObserver?, isDrawn: Bool, isVerification: Bool = false,
+        what: String = "run ended", isLogged: Bool? = nil
     ) {
         log?.ended(report, what: what)
-        if json {
+        if isVerification {
+            tellVerdicts(report)
+        } else if json {
             Terminal.output.line(report.json.description)
         } else if verbose || Terminal.output.isTerminal && !logsOnStderr {
             Terminal.output.line(ReportText.summary(report))

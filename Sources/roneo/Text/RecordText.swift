@@ -35,6 +35,7 @@ enum RecordText {
             .init(title: "took", alignment: .right, isOptional: true),
             .init(title: "priority", alignment: .right, isOptional: true),
             .init(title: "windows", shrinks: true, isOptional: true),
+            .init(title: "verified", isOptional: true),
             .init(title: "message", shrinks: true, isOptional: true),
         ])
         for row in records.rows.indices {
@@ -50,6 +51,7 @@ enum RecordText {
                 .init(seconds(records[row, "last_seconds"])),
                 .init(records[row, "priority"].flatMap { $0 == "0" ? nil : $0 }),
                 .init(windows(records, row)),
+                .init(records[row, "verdict"], records[row, "verdict"] == "differs" ? .red : nil),
                 .init(records[row, "message"]),
             ])
         }

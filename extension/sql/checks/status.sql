@@ -44,7 +44,10 @@ SELECT d.dest,
        r.priority,
        r.window_text AS windows,
        r.window_zone,
-       r.quarantined_at
+       r.quarantined_at,
+       v.verdict,
+       v.verified_at,
+       coalesce(v.missing, 0) + coalesce(v.extra, 0) + coalesce(v.changed, 0) AS differences
 FROM roneo.replica AS r
 JOIN roneo.source AS s USING (source_id)
 CROSS JOIN (
@@ -64,6 +67,7 @@ LEFT JOIN LATERAL (
 ) AS u ON true
 LEFT JOIN roneo.snapshot_replica AS m ON m.replica_id = r.replica_id
 LEFT JOIN roneo.control_replica AS o ON o.replica_id = r.replica_id
+LEFT JOIN roneo.verification AS v ON v.replica_id = r.replica_id
 CROSS JOIN LATERAL (
     SELECT format('%I.%I', coalesce(n.nspname, r.dest_schema), coalesce(c.relname, r.dest_name)) AS dest
 ) AS d
@@ -111,3 +115,5 @@ COMMENT ON COLUMN roneo.status.lag IS
     'How long it has been due, from when a refresh could have begun; the latest time in which its windows were shut is left out.';
 COMMENT ON COLUMN roneo.status.windows IS 'When a refresh may begin, on the clocks of window_zone; NULL: always.';
 COMMENT ON COLUMN roneo.status.quarantined_at IS 'Since when it is not refreshed any more, after too many failures; roneo.release ends that.';
+COMMENT ON COLUMN roneo.status.verdict IS 'What the last comparison with the source found; NULL: there was none.';
+COMMENT ON COLUMN roneo.status.verified_at IS 'When the whole of it was last known to be equal to its source.';

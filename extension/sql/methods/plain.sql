@@ -211,6 +211,11 @@ DECLARE
 BEGIN
     PERFORM roneo.require_no_lost_column(r, m, wanted);
     PERFORM roneo.require_no_referrers(r.dest, m.truncate_cascade);
+    -- What is to be compared is what was copied, if that can still be what the source has.
+    IF (answer #>> '{options,verify}')::boolean AND NOT coalesce((answer #>> '{options,force}')::boolean, false)
+       AND r.source_state = (answer #>> '{before,state}')::uuid THEN
+        RETURN;
+    END IF;
     RETURN QUERY SELECT * FROM roneo.clear_steps(r, m, answer);
     RETURN QUERY SELECT * FROM roneo.filter_path_step(r);
     RETURN QUERY SELECT * FROM roneo.raw_bytes_step(answer);

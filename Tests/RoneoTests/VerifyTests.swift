@@ -1,0 +1,179 @@
+import Foundation
+import Postgres
+import TestSupport
+import Testing
+
+@Suite struct VerifyTests {
+    /// Three replicas of one table, copied, by methods that behave differently when compared.
+    private func makeStage() throws -> Stage {
+        let stage = try Stage()
+        try stage.makeReplica("t", method: "plain", rows: 1000)
+        for create in [
+            "dml('src', 't', 't_dml')", "updater('src', 't', 't_updater', control => 'id')",
+        ] {
+            try stage.dest.execute(SQL(verbatim: "SELECT roneo.create_\(create)"))
+        }
+        #expect(try stage.run("refresh", "t", "t_dml", "t_updater").status == 0)
+        return stage
+    }
+
+    /// What `verify --json` says.
+    private struct Report: Decodable {
+        struct Replica: Decodable {
+            struct Difference: Decodable, Equatable {
+                let kind: String
+                var key: [String: String]?
+                var columns: [String]?
+                var values: [String: [String?]]?
+            }
+            let dest: String
+            let verdict: String
+            let why: String?
+            let rows_there: Int?
+            let rows_here: Int?
+            let missing: Int?
+            let extra: Int?
+            let changed: Int?
+            let inserted: Int?
+            let updated: Int?
+            let deleted: Int?
+            let run_id: Int?
+            let differences: [Difference]
+        }
+        let exit_status: Int
+        let replicas: [Replica]
+    }
+
+    private func report(_ ended: RoneoProcess.Ended) throws -> Report {
+        try JSONDecoder().decode(Report.self, from: Data(ended.output.utf8))
+    }
+
+    @Test func nothingIsSaidOfReplicasThatAreEqual() async throws {
+        let stage = try makeStage()
+        let ended = try stage.run("verify", "--jobs", "2")
+        #expect(ended.status == 0, "\(ended)")
+        #expect(ended.output.isEmpty && ended.errors.isEmpty)
+        #expect(
+            try stage.value(
+                "SELECT count(*) FROM roneo.verifications WHERE verdict = 'equal'") == "3")
+        let told = try stage.run("verify", "--verbose")
+        #expect(told.output.contains("public.t_dml      dml      equal    1,000"), "\(told)")
+        #expect(try await eventually(stage.isClean))
+    }
+
+    @Test func whatDiffersIsListedAndRepaired() async throws {
+        let stage = try makeStage()
+        try stage.dest.execute(
+            """
+            UPDATE t_dml SET v = 'secret' WHERE id = 7; DELETE FROM t_dml WHERE id = 8; \
+            INSERT INTO t_dml VALUES (-1, 'secret'); INSERT INTO t_updater VALUES (-5, 'x')
+            """)
+        let ended = try stage.run("verify")
+        #expect(ended.status == 1)
+        #expect(ended.output.contains("changed     id=7   v\n"), "\(ended)")
+        #expect(ended.output.contains("missing     id=8\n"))
+        #expect(ended.output.contains("extra       id=-1\n"))
+        #expect(ended.output.contains("extra       id=-5\n"))
+        #expect(!ended.output.contains("secret") && ended.errors.isEmpty)
+
+        let dry = try stage.run("repair", "t_dml", "--show-values")
+        #expect(dry.status == 1)
+        #expect(dry.output.contains("v: 'row 7' there, 'secret' here"), "\(dry)")
+        #expect(try stage.value("SELECT count(*) FROM t_dml WHERE v = 'secret'") == "2")
+
+        let json = try report(stage.run("repair", "t_dml", "t_updater", "--apply", "--json"))
+        #expect(json.exit_status == 0)
+        #expect(json.replicas.map(\.verdict) == ["repaired", "repaired"])
+        let first = try #require(json.replicas.first { $0.dest == "public.t_dml" })
+        #expect([first.inserted, first.updated, first.deleted] == [1, 1, 1])
+        #expect(
+            first.differences.contains(.init(kind: "changed", key: ["id": "7"], columns: ["v"])))
+        #expect(
+            try stage.value(
+                SQL(
+                    verbatim:
+                        "SELECT kind || ' ' || hand FROM roneo.run WHERE run_id = \(first.run_id ?? 0)"
+                ))
+                == "repair runner")
+        #expect(try stage.run("verify").status == 0)
+        #expect(try await eventually(stage.isClean))
+    }
+
+    @Test func partsOfATableAreComparedByThemselves() throws {
+        let stage = try makeStage()
+        try stage.dest.execute("DELETE FROM t_dml WHERE id IN (10, 900)")
+        #expect(try stage.run("verify", "t_dml", "--from", "11", "--to", "900").status == 0)
+        let ended = try stage.run("verify", "t_dml", "--from", "900", "--json")
+        let json = try report(ended)
+        #expect(ended.status == 1)
+        #expect(json.replicas[0].missing == 1)
+        #expect(json.replicas[0].rows_there == 101)
+        #expect(try stage.run("verify", "t_dml", "--show", "0", "--json").output.contains("[]"))
+    }
+
+    @Test func whatIsDueIsComparedSliceBySlice() throws {
+        let stage = try makeStage()
+        try stage.dest.execute(
+            """
+            ANALYZE t_dml; UPDATE pg_class SET reltuples = 2e6 WHERE oid = 't_dml'::regclass; \
+            SELECT roneo.set_verification('t_dml', '1 day'); UPDATE t_dml SET v = '' WHERE id = 3
+            """)
+        let idle = try stage.run("verify", "--due", "--max-runtime", "0s", "--verbose")
+        #expect(idle.status == 0, "\(idle)")
+        let ended = try stage.run("verify", "--due", "--json")
+        #expect(ended.status == 1)
+        #expect(
+            try report(ended).replicas.map(\.verdict) == ["differs", "equal", "equal", "equal"])
+        #expect(
+            try stage.value(
+                "SELECT verdict || ' ' || changed FROM roneo.verifications WHERE slices = 4")
+                == "differs 1")
+        #expect(try stage.run("verify", "--due").status == 0)
+    }
+
+    @Test func whatCannotBeComparedIsUndecided() async throws {
+        let stage = try makeStage()
+        try stage.source.execute("DROP TABLE t CASCADE")
+        let ended = try stage.run("verify", "t_updater", "t_dml", "--json")
+        #expect(ended.status == 1)
+        let json = try report(ended)
+        #expect(Set(json.replicas.map(\.verdict)) == ["undecided"])
+        #expect(json.replicas.allSatisfy { $0.why?.isEmpty == false })
+        #expect(
+            try stage.value(
+                "SELECT count(*) FROM roneo.verifications WHERE verdict = 'undecided'") == "2")
+        try stage.dest.execute("BEGIN; SELECT roneo.lock_replicas(ARRAY['t_dml'::regclass])")
+        let busy = try stage.run("verify", "t_dml")
+        try stage.dest.execute("ROLLBACK")
+        #expect(busy.status == 75, "\(busy)")
+        #expect(try await eventually(stage.isClean))
+    }
+
+    @Test func aFailureOnOneSideEndsTheOther() async throws {
+        let stage = try makeStage()
+        let process = try stage.start(["verify", "t_dml"])
+        _ = process.wait()
+        // A filter that fails in the middle: while the source fails, the destination adds up.
+        try stage.source.execute(
+            "CREATE TABLE f (id int PRIMARY KEY, v int); INSERT INTO f VALUES (1, 1)")
+        try stage.dest.execute(
+            "SELECT roneo.create_plain('src', 'f', 'f', filter => '1 / v > 0', copy_data => true)")
+        try stage.source.execute("INSERT INTO f VALUES (2, 0)")
+        let ended = try stage.run("verify", "f")
+        #expect(ended.status == 1)
+        #expect(ended.errors.contains("division by zero"), "\(ended)")
+        #expect(try await eventually(stage.isClean))
+    }
+
+    @Test(
+        "wrong arguments are refused",
+        arguments: [
+            ["verify", "--due", "t"], ["verify", "--show", "-1"], ["verify", "--jobs", "0"],
+            ["repair"], ["repair", "t", "--most-deleted", "101"],
+            ["verify", "--due", "--from", "1"],
+        ])
+    func wrongArguments(arguments: [String]) throws {
+        let ended = try RoneoProcess(arguments).wait()
+        #expect(ended.status == 64, "\(ended)")
+    }
+}
