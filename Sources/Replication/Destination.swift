@@ -13,7 +13,7 @@ public struct Destination: Sendable {
     }
 
     /// The versions of the extension that this program can work with begin so.
-    private static let knownVersions = ["0.4."]
+    private static let knownVersions = ["0.5."]
 
     /// The versions of the extension that this program can work with, for people.
     public static var knownVersionsText: String {

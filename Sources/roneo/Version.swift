@@ -1,3 +1,3 @@
 /// Both halves are released together: this is `default_version` of `extension/roneo.control`, and
 /// a test compares the two.
-let programVersion = "0.4.0"
+let programVersion = "0.5.0"

@@ -294,7 +294,7 @@ import Testing
         let ended = try stage.run("run")
         #expect(ended.status == 78)
         #expect(ended.errors.contains("9.9.9"))
-        #expect(ended.errors.contains("0.4.x"))
+        #expect(ended.errors.contains("0.5.x"))
     }
 
     @Test func onAStandbyThereIsNothingToDo() throws {
