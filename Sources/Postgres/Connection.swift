@@ -83,12 +83,9 @@ public final class Connection {
         _ sql: SQL, timeLimit: Duration? = nil, heedsCancel: Bool = true
     ) throws(PostgresError) -> QueryResult {
         let deadline = Deadline.after(timeLimit)
-        if heedsCancel {
-            if cancelToken?.isFired == true { throw .cancelled }
-            if let limit, limit.isOver { throw limit.error }
-        }
+        if heedsCancel { try heedInterruption() }
         try send(sql)
-        return try outcome(until: deadline, timeLimit, token)
+        return try outcome(until: deadline, timeLimit, heedsCancel: heedsCancel)
     }
 
     /// Runs a statement on each of two connections, both at the same time, and waits for both ends.
@@ -97,17 +94,15 @@ public final class Connection {
     public static func executeTogether(
         _ first: (connection: Connection, sql: SQL), _ second: (connection: Connection, sql: SQL)
     ) throws(PostgresError) -> (QueryResult, QueryResult) {
-        for token in [first.connection.cancelToken, second.connection.cancelToken]
-        where token?.isFired == true { throw .cancelled }
+        try first.connection.heedInterruption()
+        try second.connection.heedInterruption()
         try first.connection.send(first.sql)
         let results: (QueryResult, QueryResult)
         do throws(PostgresError) {
             try second.connection.send(second.sql)
-            let one = try first.connection.outcome(
-                until: .never, nil, first.connection.cancelToken)
+            let one = try first.connection.outcome(until: .never, nil, heedsCancel: true)
             results = (
-                one,
-                try second.connection.outcome(until: .never, nil, second.connection.cancelToken)
+                one, try second.connection.outcome(until: .never, nil, heedsCancel: true)
             )
         } catch {
             _ = first.connection.settle(cancelling: true)
@@ -117,9 +112,15 @@ public final class Connection {
         return results
     }
 
+    /// Nothing is begun once it is cancelled, or its time is up.
+    private func heedInterruption() throws(PostgresError) {
+        if cancelToken?.isFired == true { throw .cancelled }
+        if let limit, limit.isOver { throw limit.error }
+    }
+
     /// The end of what was sent.
     private func outcome(
-        until deadline: Deadline, _ timeLimit: Duration?, _ token: CancelToken?
+        until deadline: Deadline, _ timeLimit: Duration?, heedsCancel: Bool
     ) throws(PostgresError) -> QueryResult {
         var last: ResultHandle?
         do {
