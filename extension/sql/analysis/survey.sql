@@ -31,7 +31,7 @@ RETURN $query$
         WHERE e.adrelid = a.attrelid AND e.adnum = a.attnum AND a.attgenerated = '') AS d ON true
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
       AND b.base IN ('timestamp with time zone', 'timestamp without time zone', 'date', 'smallint', 'integer', 'bigint', 'uuid')
-      AND (b.base LIKE 'timestamp%' OR b.base = 'date' OR d.text IS NOT NULL OR a.attidentity <> ''
+      AND (b.base LIKE 'timestamp%' OR b.base IN ('date', 'uuid') OR d.text LIKE '%nextval(%' OR a.attidentity <> ''
            OR EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = a.attrelid AND i.indisprimary AND i.indnatts = 1 AND i.indkey[0] = a.attnum))$query$;
 COMMENT ON FUNCTION roneo.survey_controls_query() IS
     'SQL for the columns of table c that a copy could follow, as a JSON array: part of survey_probe.';
