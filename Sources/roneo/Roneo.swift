@@ -18,7 +18,8 @@ struct Roneo: AsyncParsableCommand {
         version: "roneo \(programVersion) (for extension roneo \(Destination.knownVersionsText))",
         subcommands: [
             Run.self, Refresh.self, Plan.self, Status.self, History.self, Check.self,
-            Metrics.self, Report.self, Preflight.self, Install.self, Demo.self,
+            Metrics.self, Report.self, Preflight.self, Advise.self, Observe.self, Changes.self,
+            Fingerprint.self, Install.self, Demo.self,
         ],
         // -h is the host, as in every program of PostgreSQL's.
         helpNames: .long)

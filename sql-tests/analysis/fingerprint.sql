@@ -93,5 +93,13 @@ SELECT throws_ok($$ SELECT roneo.compare_fingerprints('{"a": ', 'y') $$, 'RO007'
 SELECT throws_ok($$ SELECT roneo.fingerprint('(SELECT pg_sleep(5)) IS NULL', source => 'src') $$, 'RO006', NULL, 'a name is a name');
 CREATE FUNCTION canceled(statement text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN EXECUTE statement; RETURN false; EXCEPTION WHEN query_canceled THEN RETURN true; END $$;
 SELECT ok(canceled($$ SELECT roneo.fingerprint('app.t', 'pg_sleep(5) IS NULL', source => 'src', time_limit => '50 ms') $$), 'a time limit is kept');
+SELECT roneo.create_source('reading', :'source_conninfo', 'reader', 'reader secret') \g /dev/null
+SELECT throws_ok($$ SELECT roneo.fingerprint('app.t', source => 'reading') $$, 'RO009', NULL, 'a schema may be closed');
+SELECT on_source('GRANT USAGE ON SCHEMA app TO reader; GRANT SELECT (id, v) ON app.t TO reader') \g /dev/null
+SELECT throws_ok($$ SELECT roneo.fingerprint('app.t', source => 'reading') $$, 'RO009', 'role reader may not read n, at, "Odd ""name" of app.t', 'or some columns');
+SELECT is(roneo.fingerprint('app.t', columns => '{id,v}', source => 'reading') ->> 'fingerprint', of_source('app.t', columns => '{id,v}'), 'others may be read');
+SELECT on_source('ALTER TABLE app.t ENABLE ROW LEVEL SECURITY') \g /dev/null
+SELECT throws_ok($$ SELECT roneo.fingerprint('app.t', columns => '{id,v}', source => 'reading') $$, 'RO009', NULL, 'who sees some rows only is refused');
+SELECT on_source('ALTER TABLE app.t DISABLE ROW LEVEL SECURITY; DROP OWNED BY reader') \g /dev/null
 SELECT is(dblink_get_connections(), NULL, 'no connection stays open');
 SELECT * FROM finish();

@@ -19,10 +19,10 @@ BEGIN ATOMIC
                survey #>> '{identity,in_recovery}' = 'false' AND survey ->> 'track_counts' = 'on' AS counts
     ), seen AS (
         SELECT c.*, extract(epoch FROM c.observed_until - c.observed_from) / 86400 AS days,
-               (SELECT s.relation::bigint FROM roneo.observed_state AS s JOIN roneo.source AS o USING (source_id)
-                WHERE o.source_name = change_rates.source_name AND format('%I.%I', s.schema_name, s.table_name) = c.source_table
-                ORDER BY s.state_id DESC LIMIT 1) AS relation
+               n.relation
         FROM roneo.changes(source_name) AS c
+        JOIN (SELECT format('%I.%I', e.relation ->> 'schema', e.relation ->> 'name') AS name, (e.relation ->> 'oid')::bigint AS relation
+              FROM jsonb_array_elements(survey -> 'relations') AS e (relation)) AS n ON n.name = c.source_table
         WHERE c.looks > 1 AND c.observed_until > c.observed_from
     )
     SELECT c.relation, coalesce(s.days, CASE WHEN since.now - since.at > interval '1 day' THEN extract(epoch FROM since.now - since.at) / 86400 END),
@@ -135,6 +135,15 @@ COMMENT ON FUNCTION roneo.copy_speed(text) IS 'How many bytes a second refreshes
 CREATE OR REPLACE FUNCTION roneo.advice_facts(source_name text, survey jsonb, refresh_every interval, small_mb integer, keep_deleted boolean)
 RETURNS TABLE (relation jsonb, facts jsonb) LANGUAGE sql STABLE
 BEGIN ATOMIC
+    WITH entry AS MATERIALIZED (
+        SELECT e.relation FROM jsonb_array_elements(survey -> 'relations') AS e (relation)
+    ), tree AS (
+        SELECT l.relation -> 'root' AS root, sum((l.relation ->> 'bytes')::bigint) AS bytes,
+               sum(CASE WHEN (l.relation ->> 'rows')::bigint >= 0 THEN (l.relation ->> 'rows')::bigint ELSE (l.relation ->> 'live')::bigint END)
+                   FILTER (WHERE l.relation ->> 'kind' <> 'p') AS rows
+        FROM entry AS l
+        GROUP BY 1
+    )
     SELECT e.relation, jsonb_build_object(
         'kind', e.relation -> 'kind', 'unlogged', e.relation ->> 'persistence' = 'u', 'standby', survey #> '{identity,in_recovery}',
         'small', coalesce(t.bytes <= small_mb * 1000000::bigint, false), 'key', e.relation -> 'key', 'keep_deleted', keep_deleted,
@@ -143,15 +152,9 @@ BEGIN ATOMIC
         'share', (r.inserted + r.updated + r.deleted) / nullif(r.days * nullif(t.rows, 0), 0) * (extract(epoch FROM refresh_every) / 86400),
         'grow', roneo.control_choice(e.relation -> 'controls', false, r.grows_by),
         'touch', roneo.control_choice(e.relation -> 'controls', true, NULL))
-    FROM jsonb_array_elements(survey -> 'relations') AS e (relation)
-    LEFT JOIN roneo.change_rates(source_name, survey) AS r ON r.relation = (e.relation ->> 'oid')::bigint
-    CROSS JOIN LATERAL (
-        SELECT sum((l.relation ->> 'bytes')::bigint) AS bytes,
-               sum(CASE WHEN (l.relation ->> 'rows')::bigint >= 0 THEN (l.relation ->> 'rows')::bigint ELSE (l.relation ->> 'live')::bigint END)
-                   FILTER (WHERE l.relation ->> 'kind' <> 'p') AS rows
-        FROM jsonb_array_elements(survey -> 'relations') AS l (relation)
-        WHERE l.relation -> 'root' = e.relation -> 'oid') AS t
-    WHERE e.relation -> 'oid' = e.relation -> 'root';
+    FROM tree AS t
+    JOIN entry AS e ON e.relation -> 'oid' = t.root
+    LEFT JOIN roneo.change_rates(source_name, survey) AS r ON r.relation = (e.relation ->> 'oid')::bigint;
 END;
 COMMENT ON FUNCTION roneo.advice_facts(text, jsonb, interval, integer, boolean) IS 'What a method is chosen by, of each table of a source.';
 

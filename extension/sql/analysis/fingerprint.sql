@@ -54,12 +54,24 @@ CREATE OR REPLACE FUNCTION roneo.require_fingerprintable(place text, wanted text
 RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    closed name[];
 BEGIN
     PERFORM roneo.require_described(coalesce(place, 'here'), wanted, description);
     PERFORM roneo.require_columns_exist(columns, description);
     IF hash NOT IN ('fast', 'md5') OR hash IS NULL THEN
         PERFORM roneo.bad_argument(format('there is no hash called %s', coalesce(quote_ident(hash), 'NULL')),
                                    'Say fast, or md5 between servers whose own hashes differ.');
+    END IF;
+    SELECT array_agg((c.col ->> 'name')::name ORDER BY (c.col ->> 'number')::integer) INTO closed
+    FROM jsonb_array_elements(description #> '{relation,columns}') AS c (col)
+    WHERE (columns IS NULL OR c.col ->> 'name' = ANY (columns)) AND NOT (c.col ->> 'readable')::boolean;
+    IF closed IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO009',
+            MESSAGE = format('role %I may not read %s of %s', description ->> 'role', roneo.column_list(closed), wanted),
+            HINT    = format('GRANT SELECT ON TABLE %I.%I TO %I; or choose columns that it may read.', description #>> '{relation,schema}',
+                             description #>> '{relation,name}', description ->> 'role');
     ELSIF (description #>> '{relation,row_security}')::boolean THEN
         RAISE EXCEPTION USING
             ERRCODE = 'RO009',
@@ -144,6 +156,9 @@ DECLARE
     description jsonb;
     answer      jsonb;
 BEGIN
+    PERFORM roneo.parse_name(wanted, NULL);
+    -- It says which grant is missing where a schema is closed.
+    PERFORM roneo.find_over_link(link, source_name, wanted);
     named := roneo.ask_link(link, roneo.fingerprint_find_query(wanted));
     PERFORM roneo.tell_link(link, roneo.fingerprint_opening(named, time_limit));
     description := named || roneo.ask_link(link, roneo.describe_query((named ->> 'oid')::oid))::jsonb;

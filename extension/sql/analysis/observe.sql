@@ -124,7 +124,7 @@ COMMENT ON FUNCTION roneo.observe_file_query(jsonb, pg_snapshot) IS
 CREATE OR REPLACE FUNCTION roneo.observe_table_query(relation jsonb, old roneo.observed_state, seen_at pg_snapshot, bytes numeric, scan_bytes numeric)
 RETURNS text LANGUAGE sql STABLE
 RETURN (
-    SELECT format('SELECT %s::bigint, jsonb_build_object(''at'', pg_current_snapshot()::text, ''scanned'', %s, ''columns'', %s, ''file'', %s)',
+    SELECT format('(%s::bigint, (SELECT jsonb_build_object(''at'', pg_current_snapshot()::text, ''scanned'', %s, ''columns'', %s, ''file'', %s)))',
         relation ->> 'oid', CASE WHEN bytes <= scan_bytes THEN 'true' ELSE 'false' END,
         coalesce(string_agg(roneo.observe_control_query(relation, c.control,
             CASE WHEN seen_at IS NOT NULL THEN old.control END, bytes <= scan_bytes), ' || '), 'NULL'),
@@ -137,7 +137,8 @@ RETURN (
 COMMENT ON FUNCTION roneo.observe_table_query(jsonb, roneo.observed_state, pg_snapshot, numeric, numeric) IS
     'SQL for the values and rows of one table that is not as it was: part of observe_values_probe. seen_at: the last look, where it can be compared with.';
 
--- Nothing is asked of what cannot be read without waiting, or is not all here.
+-- Nothing is asked of what cannot be read without waiting, or is not all here; nor of more tables than
+-- can be locked at a time. One subquery each: planning a UNION of so many takes minutes.
 CREATE OR REPLACE FUNCTION roneo.observe_values_probe(name text, survey jsonb, scan_bytes bigint)
 RETURNS text LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -159,18 +160,18 @@ BEGIN
         GROUP BY r.root
         HAVING bool_or(r.is_changed) AND bool_and(r.relation ->> 'kind' IN ('r', 'p') AND NOT (r.relation ->> 'closed')::boolean)
     )
-    SELECT string_agg(roneo.observe_table_query(r.relation, r.state, seen_at, coalesce(t.bytes, 0), scan_bytes), E'\nUNION ALL ') INTO query
-    FROM tree AS t
+    SELECT string_agg(roneo.observe_table_query(r.relation, r.state, seen_at, coalesce(t.bytes, 0), scan_bytes), E',\n') INTO query
+    FROM (SELECT t.* FROM tree AS t ORDER BY t.bytes DESC NULLS LAST LIMIT 500) AS t
     JOIN relation AS r ON r.root = t.root
     JOIN relation AS top ON top.root = t.root AND (top.relation ->> 'oid')::bigint = t.root
     WHERE (r.relation ->> 'readable')::boolean AND (top.relation ->> 'usage')::boolean AND NOT (top.relation ->> 'row_security')::boolean
       AND ((r.relation ->> 'oid')::bigint = t.root AND jsonb_array_length(r.relation -> 'controls') > 0
            OR (r.state).file <> (r.relation ->> 'file')::bigint);
-    RETURN format('SELECT jsonb_object_agg(v.oid, v.found)::text FROM (%s) AS v (oid, found)', query);
+    RETURN format('SELECT jsonb_object_agg(v.oid, v.found)::text FROM (VALUES %s) AS v (oid, found)', query);
 END;
 $$;
 COMMENT ON FUNCTION roneo.observe_values_probe(text, jsonb, bigint) IS
-    'A query for a source, after its answer to survey_probe: the highest values of what may grow, and what came since the last look, of tables that have changed. Tables up to so many bytes are read. NULL: nothing is to be asked.';
+    'A query for a source, after its answer to survey_probe: the highest values of what may grow, and what came since the last look, of tables that have changed. Tables up to so many bytes are read, of at most 500 trees, the biggest first. NULL: nothing is to be asked.';
 
 CREATE OR REPLACE FUNCTION roneo.store_states(seen roneo.observation, survey jsonb, found jsonb)
 RETURNS void LANGUAGE sql
@@ -181,6 +182,9 @@ BEGIN ATOMIC
         FROM jsonb_array_elements(survey -> 'relations') AS e (relation)
         LEFT JOIN roneo.latest_states(seen.source_id) AS s ON s.relation::bigint = (e.relation ->> 'oid')::bigint
         WHERE e.relation ->> 'kind' IN ('r', 'p')
+    ), tree AS (
+        -- What a tree has counted in all: with it the rows above are compared.
+        SELECT r.relation -> 'root' AS root, sum((r.relation ->> 'ins')::bigint) AS counted FROM relation AS r GROUP BY 1
     ), extended AS (
         UPDATE roneo.observed_state AS s
         SET last_seen = seen.observation_id, bytes = coalesce((r.relation ->> 'bytes')::bigint, s.bytes), reads = (r.relation ->> 'reads')::bigint,
@@ -197,14 +201,11 @@ BEGIN ATOMIC
            coalesce((r.relation ->> 'bytes')::bigint, (r.state).bytes), (r.relation ->> 'file')::bigint, r.relation ->> 'shape',
            (r.relation ->> 'written')::boolean,
            -- Values that were not asked for now stay those of then, with their snapshot.
-           CASE WHEN jsonb_typeof(r.found -> 'columns') = 'object' THEN (r.found - 'file') || jsonb_build_object('counted', c.added)
+           CASE WHEN jsonb_typeof(r.found -> 'columns') = 'object' THEN (r.found - 'file') || jsonb_build_object('counted', t.counted)
                 ELSE (r.state).control || jsonb_build_object('kept', true) END,
            nullif(r.found -> 'file', 'null')
     FROM relation AS r
-    CROSS JOIN LATERAL (
-        -- What the tree has counted in all: with it the rows above are compared.
-        SELECT sum((l.relation ->> 'ins')::bigint) AS added FROM jsonb_array_elements(survey -> 'relations') AS l (relation)
-        WHERE r.found IS NOT NULL AND l.relation -> 'root' = r.relation -> 'oid') AS c
+    LEFT JOIN tree AS t ON t.root = r.relation -> 'oid'
     WHERE r.is_same IS NOT TRUE;
 END;
 COMMENT ON FUNCTION roneo.store_states(roneo.observation, jsonb, jsonb) IS
