@@ -97,7 +97,9 @@ struct Fingerprint: AsyncParsableCommand {
         if argument.hasPrefix("roneo"), argument.contains(":") { return argument }
         let text = File.text(argument == "-" ? "/dev/stdin" : argument)
         guard !text.isEmpty else {
-            throw ValidationError("\(argument) is no fingerprint, and no file that can be read.")
+            Terminal.error.line(
+                "roneo: \(argument.printable) is no fingerprint, and no file that can be read")
+            throw ExitCode(ExitStatus.usage.code)
         }
         return text
     }

@@ -25,7 +25,7 @@ BEGIN ATOMIC
               FROM jsonb_array_elements(survey -> 'relations') AS e (relation)) AS n ON n.name = c.source_table
         WHERE c.looks > 1 AND c.observed_until > c.observed_from
     )
-    SELECT c.relation, coalesce(s.days, CASE WHEN since.now - since.at > interval '1 day' THEN extract(epoch FROM since.now - since.at) / 86400 END),
+    SELECT c.relation, CASE WHEN s.days > 1 / 24.0 THEN s.days WHEN s.days IS NULL AND since.now - since.at > interval '1 day' THEN extract(epoch FROM since.now - since.at) / 86400 END,
            coalesce(s.inserted, CASE WHEN since.counts THEN c.inserted END), coalesce(s.updated, CASE WHEN since.counts THEN c.updated END),
            coalesce(s.deleted, CASE WHEN since.counts THEN c.deleted END), s.verdict, s.grows_by,
            CASE WHEN s.days IS NOT NULL THEN format('observed since %s', to_char(s.observed_from, 'YYYY-MM-DD HH24:MI'))

@@ -57,6 +57,13 @@ AS $$
 DECLARE
     closed name[];
 BEGIN
+    IF place IS NULL AND coalesce(description -> 'relation', 'null') = 'null' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'RO004',
+            MESSAGE = format('this database has no table %s', wanted),
+            DETAIL  = format('Looked for as role %s, whose search_path is %s.', description ->> 'role', description ->> 'path'),
+            HINT    = 'Name the source that has it, or the schema too.';
+    END IF;
     PERFORM roneo.require_described(coalesce(place, 'here'), wanted, description);
     PERFORM roneo.require_columns_exist(columns, description);
     IF hash NOT IN ('fast', 'md5') OR hash IS NULL THEN

@@ -167,7 +167,8 @@ BEGIN
     WHERE (r.relation ->> 'readable')::boolean AND (top.relation ->> 'usage')::boolean AND NOT (top.relation ->> 'row_security')::boolean
       AND ((r.relation ->> 'oid')::bigint = t.root AND jsonb_array_length(r.relation -> 'controls') > 0
            OR (r.state).file <> (r.relation ->> 'file')::bigint);
-    RETURN format('SELECT jsonb_object_agg(v.oid, v.found)::text FROM (VALUES %s) AS v (oid, found)', query);
+    RETURN CASE WHEN query IS NOT NULL
+                THEN format('SELECT jsonb_object_agg(v.oid, v.found)::text FROM (VALUES %s) AS v (oid, found)', query) END;
 END;
 $$;
 COMMENT ON FUNCTION roneo.observe_values_probe(text, jsonb, bigint) IS
