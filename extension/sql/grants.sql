@@ -16,6 +16,11 @@ BEGIN ATOMIC
     SELECT w.privilege, 'roneo.run'::regclass, NULL
     FROM (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS w (privilege)
     UNION ALL
+    -- Not for a refresh: for roneo.observe, which the same role calls.
+    SELECT w.privilege, t.relation, NULL
+    FROM (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS w (privilege),
+         (VALUES ('roneo.observation'::regclass), ('roneo.observed_state'::regclass)) AS t (relation)
+    UNION ALL
     SELECT 'UPDATE', s.relation, array_agg(a.attname ORDER BY a.attnum)
     FROM (VALUES
         ('roneo.replica'::regclass,

@@ -83,3 +83,6 @@ COMMENT ON COLUMN roneo.observed_state.control IS
 COMMENT ON COLUMN roneo.observed_state.file_rows IS 'Where its file was another one: how many of the first 100,000 rows were older than the look before, and newer.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.observed_state', '');
 SELECT pg_catalog.pg_extension_config_dump('roneo.observed_state_state_id_seq', '');
+
+-- Now called change_print: the name is that of a function for people.
+DROP FUNCTION roneo.fingerprint(jsonb);

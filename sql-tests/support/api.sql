@@ -5,12 +5,15 @@ WITH public_function (proname, caller) AS (
                'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull', 'accept_source', 'drop_replica',
                'refresh', 'refresh_now', 'refresh_due', 'plan', 'due',
                'preflight_local', 'grant_refresh', 'revoke_refresh', 'version',
-               'check', 'check_columns', 'check_missing_tables', 'watch_grants']), 'people'
+               'check', 'check_columns', 'check_missing_tables', 'watch_grants',
+               'observe', 'changes', 'advise', 'fingerprint', 'compare_fingerprints']), 'people'
     UNION ALL
     SELECT unnest(ARRAY['begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
                'record_failure', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'source_conninfo', 'preflight_probe', 'preflight',
                'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables', 'replica_metrics', 'run_buckets',
-               'run_failures', 'source_opening']), 'the program'
+               'run_failures', 'source_opening', 'survey_probe', 'observe_opening', 'observe_values_probe', 'record_observation',
+               'judge_methods', 'fingerprint_find_query', 'fingerprint_opening', 'fingerprint_path', 'fingerprint_query',
+               'fingerprint_document', 'fingerprint_parts', 'refuse_filter']), 'the program'
 ),
 signature AS (
     -- An argument a line, so that a diff shows the one that changed.

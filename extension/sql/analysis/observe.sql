@@ -223,8 +223,8 @@ DECLARE
     seen     roneo.observation;
     broken   text;
 BEGIN
-    -- Two at a time would both go on from the same look.
-    PERFORM FROM roneo.source AS s WHERE s.source_id = asked_id FOR NO KEY UPDATE;
+    -- Two at a time would both go on from the same look. Replicas are locked by positive numbers.
+    PERFORM pg_advisory_xact_lock(roneo.lock_class(), -asked_id);
     before := roneo.latest_observation(asked_id);
     broken := roneo.era_break(before, survey);
     INSERT INTO roneo.observation (source_id, era, era_reason, identity, snapshot, schemas, doubt, tables, problem)
