@@ -44,8 +44,9 @@ struct Fingerprint: AsyncParsableCommand {
     var json = false
 
     func validate() throws {
-        if let columns, columns.split(separator: ",", omittingEmptySubsequences: false)
-            .contains(where: \.isEmpty)
+        if let columns,
+            columns.split(separator: ",", omittingEmptySubsequences: false)
+                .contains(where: \.isEmpty)
         {
             throw ValidationError("--columns are names with commas between them.")
         }

@@ -44,7 +44,9 @@ struct Observe: AsyncParsableCommand {
         guard every.map({ $0.duration > .zero }) ?? true else {
             throw ValidationError("--every must be more than nothing.")
         }
-        guard total == nil || every != nil else { throw ValidationError("--for goes with --every.") }
+        guard total == nil || every != nil else {
+            throw ValidationError("--for goes with --every.")
+        }
     }
 
     func run() async throws {

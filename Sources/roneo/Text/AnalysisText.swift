@@ -74,7 +74,8 @@ enum AnalysisText {
                 .init(records[row, "source_table"]),
                 .init(method, records[row, "copied_as"] == nil ? .cyan : .dim),
                 .init(records[row, "control"]),
-                .init(records[row, "rows_estimate"].flatMap { Int64($0) }.map { Quantity.count($0) }),
+                .init(
+                    records[row, "rows_estimate"].flatMap { Int64($0) }.map { Quantity.count($0) }),
                 .init(bytes(records[row, "bytes"])),
                 .init(rate(records[row, "added_per_day"])),
                 .init(rate(records[row, "updated_per_day"])),
