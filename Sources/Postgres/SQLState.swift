@@ -65,4 +65,6 @@ public enum SQLState {
     public static let destinationGone = "RO018"
     /// The versions of extension and program do not fit.
     public static let versionMismatch = "RO019"
+    /// Rows were copied into a table where their keys were not expected, and one was there.
+    public static let rowsAreThere = "RO027"
 }

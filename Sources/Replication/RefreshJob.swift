@@ -6,7 +6,7 @@ import Postgres
 /// text that the extension planned, and what a source answers is passed on unread.
 final class RefreshJob {
     private let dest: String
-    private let options: RefreshOptions
+    private var options: RefreshOptions
     private let worker: Worker
     private var report: ReplicaReport
     /// What became of the others of its group.
@@ -61,7 +61,7 @@ final class RefreshJob {
         report.rows = 0
         report.bytes = 0
         try beginRepull()
-        for _ in 0..<Self.mostRounds where try !round() {
+        for _ in 0..<Self.mostRounds where try !roundOrStaged() {
             return
         }
         throw Failure(
@@ -77,10 +77,25 @@ final class RefreshJob {
             "SELECT roneo.begin_repull(roneo.dest_of(\(dest)), \(range.from), \(range.to))")
     }
 
+    /// A round, and once more by way of staging where rows were there that were not expected.
+    private func roundOrStaged() throws -> Bool {
+        do {
+            return try round()
+        } catch let failure as Failure where failure.sqlState == SQLState.rowsAreThere {
+            options.staging = true
+            defer { options.staging = false }
+            report.rows = 0
+            report.bytes = 0
+            return try round(goesOn: true)
+        }
+    }
+
     /// One round of the four phases; true when the extension wants another one.
-    private func round() throws -> Bool {
+    ///
+    /// - Parameter goesOn: whether its start has been recorded.
+    private func round(goesOn: Bool = false) throws -> Bool {
         let began = ContinuousClock.now
-        runIds = [:]
+        if !goesOn { runIds = [:] }
         members = []
         var round = RefreshRound(dest, options: options, worker: worker)
         defer { worker.rollBack() }
@@ -100,7 +115,7 @@ final class RefreshJob {
         var results: [StepResult] = []
         if !steps.isEmpty {
             during = "recording the start"
-            for member in round.members {
+            for member in round.members where runIds[member.replicaId] == nil {
                 runIds[member.replicaId] = try worker.context.journal.recordStart(member.dest)
             }
             report.runId = round.asked.flatMap { runIds[$0.replicaId] }

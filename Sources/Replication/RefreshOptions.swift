@@ -6,6 +6,8 @@ public struct RefreshOptions: Sendable, Equatable {
     public var force: Bool
     /// Look for late rows in the whole table.
     public var sweep: Bool
+    /// Copy into a staging table: an attempt without it has failed.
+    var staging = false
     /// Pull a range again, before anything else.
     public var repull: Range?
 

@@ -143,10 +143,8 @@ struct RefreshRound {
             } else {
                 result.outcome = .deferred
             }
-        case .transfer:
-            let tally = try CopyRelay.copy(
-                from: source, step.copyOut ?? "", to: destination, step.copyIn ?? "",
-                progress: progress)
+        case .transfer, .attempt:
+            let tally = try transfer(step, progress: progress)
             result.sent = tally.sent
             result.received = tally.received
             result.rows = tally.received
@@ -160,6 +158,22 @@ struct RefreshRound {
         }
         result.duration = ContinuousClock.now - began
         return result
+    }
+
+    private func transfer(
+        _ step: Step, progress: @escaping (_ rows: Int64, _ bytes: Int64) -> Void
+    ) throws -> CopyTally {
+        do {
+            return try CopyRelay.copy(
+                from: source, step.copyOut ?? "", to: destination, step.copyIn ?? "",
+                progress: progress)
+        } catch {
+            let failure = Failure(any: error, during: step.purpose)
+            guard step.kind == .attempt, failure.sqlState == SQLState.uniqueViolation else {
+                throw error
+            }
+            throw Failure(sqlState: SQLState.rowsAreThere, message: failure.message)
+        }
     }
 
     /// Ends the source's transaction: its snapshot and its lock are in others' way.

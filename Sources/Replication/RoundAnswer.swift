@@ -14,6 +14,7 @@ struct RoundAnswer: Sendable, Equatable {
                 "drop_dependents": JSON(options.dropDependents),
                 "force": JSON(options.force),
                 "sweep": JSON(options.sweep),
+                "staging": JSON(options.staging),
             ]),
             "before": JSON(verbatim: before),
             "inside": JSON(verbatim: inside),

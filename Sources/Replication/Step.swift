@@ -14,6 +14,9 @@ public struct Step: Sendable, Equatable {
     /// Whether it waits for its lock only shortly, several times, and may be put off.
     public let patient: Bool
 
+    /// Whether it brings rows over.
+    public var movesRows: Bool { kind == .transfer || kind == .attempt }
+
     /// What a step counts as that answers with its counts.
     static let putCount = "put"
 
@@ -31,7 +34,9 @@ public struct Step: Sendable, Equatable {
         ])
     }
 
+    /// - attempt: a transfer into a table where the keys of these rows are not expected; if one is
+    ///   there, the refresh begins anew by way of a staging table.
     public enum Kind: String, Sendable {
-        case source, dest, transfer, check, after
+        case source, dest, transfer, attempt, check, after
     }
 }

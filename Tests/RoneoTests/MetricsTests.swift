@@ -45,11 +45,14 @@ import Testing
         try String(contentsOfFile: file, encoding: .utf8)
     }
 
-    /// What Prometheus itself says of it, where it is installed.
+    /// What Prometheus itself says of it, where `scripts/bootstrap` could get its checker.
     private func promtool(_ text: String) throws {
         let found = try RoneoProcess(
-            shell:
-                "command -v promtool >/dev/null || exit 0; printf %s \"$1\" | promtool check metrics 2>&1",
+            shell: """
+                PATH=$PATH:.build/tools
+                command -v promtool >/dev/null || exit 0
+                printf %s "$1" | promtool check metrics 2>&1
+                """,
             [text]
         ).wait()
         #expect(found.status == 0, "\(found)")

@@ -83,7 +83,7 @@ COMMENT ON COLUMN roneo_capture.consumer.role_name IS 'The role that registered 
 
 -- With the schema qualified everywhere, operators included, and no SET: that would cost 7 us a call.
 CREATE OR REPLACE FUNCTION roneo_capture.version()
-RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 2';
 COMMENT ON FUNCTION roneo_capture.version() IS 'Of what is installed here; a destination says which it needs.';
 
 CREATE OR REPLACE FUNCTION roneo_capture.queue_name(capture_id integer, segment integer)
@@ -390,7 +390,6 @@ BEGIN
                                      CASE WHEN c.packs THEN format(', p%s %s[]%s', t.n, t.type, l.clause) END), ', ' ORDER BY t.n)
             FROM unnest(c.key_types, c.key_columns) WITH ORDINALITY AS t (type, name, n)
             CROSS JOIN LATERAL roneo_capture.collate_clause(c.relation, t.name) AS l (clause)));
-        EXECUTE format('CREATE INDEX IF NOT EXISTS queue_%s_%s_xid_idx ON %s (xid)', c.capture_id, segment, queue);
         FOR place IN 1 .. cardinality(c.image_types) LOOP
             EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS i%s %s', queue, place, c.image_types[place]);
         END LOOP;
@@ -791,6 +790,29 @@ $$;
 COMMENT ON FUNCTION roneo_capture.remove(integer) IS
     'Ends a capture that feeds no copy: triggers, functions and queue are dropped. False where one is still fed. Waits two seconds for locks.';
 
+-- A single copy reads all that is there. Where one of several lags, the others must not read its
+-- backlog again and again; and the index costs each single-row change a microsecond.
+CREATE OR REPLACE FUNCTION roneo_capture.index_segment(id integer, segment integer)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    queue text := roneo_capture.queue_name(id, segment);
+    name  text := format('queue_%s_%s_xid_idx', id, segment);
+    is_shared boolean := (SELECT count(*) FROM roneo_capture.consumer AS u WHERE u.capture_id = id) > 1;
+BEGIN
+    IF is_shared = (to_regclass(format('roneo_capture.%I', name)) IS NOT NULL) THEN
+        RETURN;
+    END IF;
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', queue);
+    EXECUTE format(CASE WHEN is_shared THEN 'CREATE INDEX %I ON %s (xid)' ELSE 'DROP INDEX roneo_capture.%I' END, name, queue);
+EXCEPTION WHEN lock_not_available THEN
+    -- The next time it is looked at.
+    NULL;
+END;
+$$;
+COMMENT ON FUNCTION roneo_capture.index_segment(integer, integer) IS
+    'Gives an empty segment the index that several copies need, or takes it away, if nobody is using it.';
+
 -- What is to be emptied is checked under the lock, so that a row that came meanwhile is never lost.
 CREATE OR REPLACE FUNCTION roneo_capture.empty_segment(id integer, segment integer)
 RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -800,17 +822,23 @@ DECLARE
     found boolean;
 BEGIN
     IF pg_relation_size(to_regclass(queue)) = 0 THEN
+        PERFORM roneo_capture.index_segment(id, segment);
         RETURN true;
     END IF;
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', queue);
-    EXECUTE format($check$SELECT EXISTS (
-        SELECT FROM roneo_capture.consumer AS u, %s AS q
-        WHERE u.capture_id = %s AND q.xid >= pg_snapshot_xmin(u.position) AND NOT pg_visible_in_snapshot(q.xid, u.position))$check$,
-        queue, id) INTO found;
-    IF found THEN
-        RETURN false;
-    END IF;
+    -- Without the lock first: a copy that lags must not make others wait at each look.
+    FOR attempt IN 1 .. 2 LOOP
+        EXECUTE format($check$SELECT EXISTS (
+            SELECT FROM roneo_capture.consumer AS u, %s AS q
+            WHERE u.capture_id = %s AND q.xid >= pg_snapshot_xmin(u.position) AND NOT pg_visible_in_snapshot(q.xid, u.position))$check$,
+            queue, id) INTO found;
+        IF found THEN
+            RETURN false;
+        ELSIF attempt = 1 THEN
+            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', queue);
+        END IF;
+    END LOOP;
     EXECUTE format('TRUNCATE %s', queue);
+    PERFORM roneo_capture.index_segment(id, segment);
     RETURN true;
 EXCEPTION WHEN lock_not_available THEN
     RETURN false;

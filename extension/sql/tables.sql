@@ -181,6 +181,7 @@ CREATE TABLE roneo.control_replica (
     held_by        text,
     held_since     timestamptz,
     far_value      text,
+    met_rows       boolean NOT NULL DEFAULT false,
     CONSTRAINT control_replica_pkey PRIMARY KEY (replica_id),
     CONSTRAINT control_replica_replica_id_fkey FOREIGN KEY (replica_id)
         REFERENCES roneo.replica ON DELETE CASCADE,
@@ -218,6 +219,8 @@ COMMENT ON COLUMN roneo.control_replica.repull_to IS 'Where it ends, exclusive; 
 COMMENT ON COLUMN roneo.control_replica.held_by IS 'The transaction on the source that rows wait for.';
 COMMENT ON COLUMN roneo.control_replica.far_value IS
     'The highest value, where it lies far above all others: new rows are below it.';
+COMMENT ON COLUMN roneo.control_replica.met_rows IS
+    'Whether new rows had keys that were there, so that the next ones are staged; false: they are copied into the table.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.control_replica', '');
 
 -- A method finds its rows by its own name.

@@ -65,6 +65,16 @@ ALTER TABLE roneo.setting ADD CONSTRAINT setting_value_chk CHECK (
 COMMENT ON TABLE roneo.setting IS
     'Settings that differ from their defaults; roneo.settings lists them all. history_days: how long runs are kept. lock_timeout_ms, lock_attempts: how a patient step waits. connect_timeout_s: for a source. exact_check_s: how long counters are believed. late_, failures_, copy_, drift_, held_: when roneo.check gives alarm. jobmon: whether pg_jobmon hears of runs.';
 
+-- An inserter copies into its table where no row is likely to be there.
+ALTER TABLE roneo.control_replica ADD COLUMN met_rows boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN roneo.control_replica.met_rows IS
+    'Whether new rows had keys that were there, so that the next ones are staged; false: they are copied into the table.';
+CREATE OR REPLACE VIEW roneo.inserter_replica AS
+SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'inserter';
+CREATE OR REPLACE VIEW roneo.updater_replica AS
+SELECT c.* FROM roneo.control_replica AS c JOIN roneo.replica AS r USING (replica_id) WHERE r.method = 'updater';
+DROP FUNCTION roneo.goes_straight(roneo.replica, roneo.control_replica, jsonb, jsonb, boolean);
+
 -- What was observed of sources.
 CREATE TABLE roneo.observation (
     observation_id bigint      GENERATED ALWAYS AS IDENTITY,

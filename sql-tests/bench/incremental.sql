@@ -21,7 +21,8 @@ ORDER BY r.kind, "median s";
 WITH demand (place, contender, against, at_most) AS (
     VALUES (1, 'append_only', 'append_pipe', 1.30),
            (2, 'append_keyed', 'append_pipe', 1.30),
-           (3, 'upsert', 'upsert_mimeo', 0.60)
+           (3, 'append_apart', 'append_pipe', 1.30),
+           (4, 'upsert', 'upsert_mimeo', 0.60)
 ), measured AS (
     SELECT d.place, r.label, d.at_most,
            CASE d.against WHEN 'append_pipe' THEN 'the pipe' ELSE 'mimeo' END AS against,

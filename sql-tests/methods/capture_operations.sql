@@ -1,13 +1,23 @@
 -- Alone in the cluster: others' transactions would be in the positions.
 -- Consumers, rotation, limits, pauses: what keeps a queue small and loses nothing.
 \ir ../support/capture.sql
-SELECT plan(81);
+SELECT plan(84);
 SELECT roneo.create_source('src', :'source_conninfo') \g /dev/null
 SELECT dblink_connect(s, :'source_conninfo') FROM unnest('{a,b}'::text[]) AS s \g /dev/null
 SELECT format('host=%s port=%s dbname=%I user=postgres', :'socket', :'port', current_database()) AS here \gset
 CREATE FUNCTION bytes(dest regclass) RETURNS bigint LANGUAGE sql RETURN source_value((SELECT format('SELECT roneo_capture.queue_size(%s)', capture_id) FROM feed AS f WHERE f.dest = $1))::bigint;
 CREATE FUNCTION rotated(dest regclass) RETURNS text LANGUAGE sql RETURN source_value((SELECT format('SELECT roneo_capture.rotate(%s, 1)', capture_id) FROM feed AS f WHERE f.dest = $1));
 CREATE FUNCTION state(dest regclass) RETURNS text LANGUAGE sql RETURN source_value((SELECT format('SELECT state FROM roneo_capture.capture WHERE capture_id = %s', capture_id) FROM feed AS f WHERE f.dest = $1));
+
+CREATE FUNCTION indexed(dest regclass) RETURNS text LANGUAGE sql RETURN source_value((SELECT format($$ SELECT count(*) FROM pg_indexes WHERE schemaname = 'roneo_capture' AND tablename LIKE 'queue\_%s\_%%' $$, capture_id) FROM feed AS f WHERE f.dest = $1));
+
+-- An index costs each change of the application: a single copy can do without.
+SELECT on_source($$ CREATE TABLE lone (id int PRIMARY KEY, v text); INSERT INTO lone VALUES (1, 'a') $$) \g /dev/null
+SELECT roneo.create_dml('src', 'lone') \g /dev/null
+SELECT on_source($$ CREATE INDEX queue_1_1_xid_idx ON roneo_capture.queue_1_1 (xid); UPDATE lone SET v = 'b' $$) \g /dev/null
+SELECT rotated('lone'), did('lone'), rotated('lone'), did('lone'), rotated('lone'), rotated('lone'), rotated('lone') \g /dev/null
+SELECT is(indexed('lone'), '0', 'the queue of a single copy has no index, and loses that of an older version');
+SELECT roneo.drop_replica('lone', keep_table => false) \g /dev/null
 
 -- Two copies here, and one in another database.
 SELECT on_source($$ CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'a' FROM generate_series(1, 100) AS g $$) \g /dev/null
@@ -55,6 +65,8 @@ SELECT did('t2') \g /dev/null
 SELECT did_there() \g /dev/null
 SELECT rotated('t'), rotated('t'), rotated('t') \g /dev/null
 SELECT is(queued('t'), 0::bigint, 'what all have is emptied');
+SELECT ok(indexed('t')::int >= 2, 'where one of many copies may lag, emptied segments get an index');
+SELECT is(source_value($$ SELECT count(*) FROM pg_indexes WHERE schemaname = 'roneo_capture' AND tablename LIKE 'queue%' AND indexdef !~ '\(xid\)' $$), '0', 'by transaction');
 SELECT c.command
 FROM generate_series(1, 10) AS round, unnest(ARRAY[
     $$ SELECT on_source('UPDATE t SET v = left(v, 5) || 1'), on_source('UPDATE t SET v = v || 2 WHERE id % 2 = 0') $$,

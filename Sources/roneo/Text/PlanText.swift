@@ -22,7 +22,7 @@ enum PlanText {
         let patience = step.patient ? " (waits briefly for its lock, several times)" : ""
         let head = "  \(step.number). \(step.purpose)\(place)\(patience)"
         var statements = [step.statement]
-        if step.kind == .transfer {
+        if step.movesRows {
             statements = [
                 "source:      \(step.copyOut ?? "")", "destination: \(step.copyIn ?? "")",
             ]

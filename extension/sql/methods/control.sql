@@ -460,6 +460,7 @@ BEGIN
     wish.replica_id := made.replica_id;
     wish.open_since := '{}';
     wish.repulling := false;
+    wish.met_rows := false;
     INSERT INTO roneo.control_replica SELECT wish.*;
     IF copy_data THEN
         PERFORM roneo.refresh(made.dest, raise_errors => true);

@@ -194,20 +194,25 @@ COMMENT ON FUNCTION roneo.read_step(roneo.replica, jsonb, text, jsonb, name, nam
 
 -- Staging costs as much again as the COPY. Into an empty table it is not needed: a key comes once.
 -- Nor for an inserter whose control column is in the key, when there is nothing but rows above the
--- position: no row of the destination has such a key, unless it has rows above the position.
-CREATE OR REPLACE FUNCTION roneo.goes_straight(
+-- position: no row of the destination has such a key, unless it has rows above the position. With a
+-- key apart that cannot be told, but is nearly always so: it is attempted, and where a row is there
+-- after all, everything begins anew by way of staging, until a refresh meets no row any more.
+CREATE OR REPLACE FUNCTION roneo.way_in(
     r roneo.replica, c roneo.control_replica, answer jsonb, wanted jsonb, overwrite boolean)
-RETURNS boolean LANGUAGE sql STABLE
-RETURN c.key_columns IS NULL OR NOT c.repulling AND c.key_is_unique AND CASE
-    WHEN c.last_value IS NULL THEN roneo.has_rows(r.dest, NULL, NULL) IS FALSE
-    WHEN overwrite OR roneo.control_class(c.control_type) = 'order' OR c.control <> ALL (c.key_columns)
-         OR coalesce((answer #>> '{inside,late}')::boolean, true) OR roneo.is_swept(c, answer)
+RETURNS text LANGUAGE sql STABLE
+RETURN CASE
+    WHEN c.key_columns IS NULL THEN 'transfer'
+    WHEN c.repulling OR NOT c.key_is_unique OR NOT roneo.same_keys(r.dest, c.key_columns, wanted) THEN 'staging'
+    WHEN c.last_value IS NULL THEN CASE WHEN roneo.has_rows(r.dest, NULL, NULL) IS FALSE THEN 'transfer' ELSE 'staging' END
+    WHEN overwrite OR coalesce((answer #>> '{inside,late}')::boolean, true) OR roneo.is_swept(c, answer)
          OR c.null_control = 'read' AND coalesce((answer #>> '{inside,nulls}')::boolean, true)
-         OR cardinality(roneo.fresh_leaves(c, answer)) > 0 THEN false
-    ELSE roneo.has_rows(r.dest, c.control, roneo.value_literal(c, c.last_value)) IS FALSE
-END AND roneo.same_keys(r.dest, c.key_columns, wanted);
-COMMENT ON FUNCTION roneo.goes_straight(roneo.replica, roneo.control_replica, jsonb, jsonb, boolean) IS
-    'Whether no row that arrives can have a key that is there, so that rows are copied into the table itself.';
+         OR cardinality(roneo.fresh_leaves(c, answer)) > 0 THEN 'staging'
+    WHEN c.control = ANY (c.key_columns) AND roneo.control_class(c.control_type) <> 'order'
+         AND roneo.has_rows(r.dest, c.control, roneo.value_literal(c, c.last_value)) IS FALSE THEN 'transfer'
+    WHEN c.met_rows OR coalesce((answer #>> '{options,staging}')::boolean, false) OR NOT roneo.has_arbiter(r.dest, c.key_columns) THEN 'staging'
+    ELSE 'attempt' END;
+COMMENT ON FUNCTION roneo.way_in(roneo.replica, roneo.control_replica, jsonb, jsonb, boolean) IS
+    'How rows get into the table: transfer, into it, where none that arrives can have a key that is there; attempt, into it, where that is likely, and its unique index would say so; or staging.';
 
 CREATE OR REPLACE FUNCTION roneo.plan_control(r roneo.replica, c roneo.control_replica, answer jsonb, overwrite boolean)
 RETURNS SETOF roneo.step LANGUAGE plpgsql STABLE
@@ -219,6 +224,8 @@ DECLARE
                               ORDER BY p."position");
     condition text;
     chunk     text := roneo.chunk_condition(c, answer);
+    way       text;
+    reading   roneo.step;
 BEGIN
     PERFORM roneo.require_same_source(r, answer);
     PERFORM roneo.require_no_blackout(r, c, answer);
@@ -231,8 +238,11 @@ BEGIN
     IF chunk IS NOT NULL THEN
         RETURN QUERY SELECT * FROM roneo.clear_range_steps(r, c, columns, overwrite, chunk);
     END IF;
-    IF roneo.goes_straight(r, c, answer, wanted, overwrite) THEN
-        RETURN QUERY SELECT * FROM roneo.read_step(r, answer, condition, wanted, r.dest_schema, r.dest_name);
+    way := roneo.way_in(r, c, answer, wanted, overwrite);
+    IF way <> 'staging' THEN
+        SELECT * INTO reading FROM roneo.read_step(r, answer, condition, wanted, r.dest_schema, r.dest_name);
+        reading.kind := way;
+        RETURN NEXT reading;
     ELSE
         RETURN NEXT roneo.staging_step(r, columns);
         RETURN QUERY SELECT * FROM roneo.read_step(r, answer, condition, wanted, 'pg_temp', roneo.staging_name(r));
@@ -248,14 +258,27 @@ $$;
 COMMENT ON FUNCTION roneo.plan_control(roneo.replica, roneo.control_replica, jsonb, boolean) IS
     'Steps of an inserter (overwrite false) or updater: nothing where nothing is new or late; straight into the table where no key can be there, else by way of a staging table.';
 
+-- Late rows are staged because some are expected to be there; of new ones they tell nothing.
+CREATE OR REPLACE FUNCTION roneo.meets_rows(c roneo.control_replica, answer jsonb, result jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN coalesce((answer #>> '{inside,late}')::boolean, false) AND NOT coalesce((answer #>> '{options,staging}')::boolean, false)
+            THEN c.met_rows
+            ELSE coalesce((
+    SELECT (SELECT sum((t.step ->> 'received')::bigint) FROM jsonb_array_elements(result -> 'steps') AS t (step) WHERE t.step ->> 'kind' = 'transfer')
+           > sum((p.step #>> '{answer,inserted}')::bigint)
+    FROM jsonb_array_elements(result -> 'steps') AS p (step) WHERE p.step ->> 'counts' = 'put'), c.met_rows) END;
+COMMENT ON FUNCTION roneo.meets_rows(roneo.control_replica, jsonb, jsonb) IS
+    'Whether new rows that were staged had keys that were there; as before, where none were staged.';
+
 CREATE OR REPLACE FUNCTION roneo.finish_control(ended roneo.ended[])
 RETURNS void LANGUAGE sql
 BEGIN ATOMIC
     UPDATE roneo.control_replica AS c
     SET (last_value, horizon, window_start, clock, open_since, leaves, swept, swept_at,
-         repull_from, repull_to, repulling, held_by, held_since, far_value) =
+         repull_from, repull_to, repulling, held_by, held_since, far_value, met_rows) =
         (SELECT p.last_value, p.horizon, p.window_start, p.clock, p.open_since, p.leaves, p.swept, p.swept_at,
-                p.repull_from, p.repull_to, p.repulling, p.held_by, p.held_since, p.far_value
+                p.repull_from, p.repull_to, p.repulling, p.held_by, p.held_since, p.far_value,
+                roneo.meets_rows(c, e.answer, e.result)
          FROM roneo.position_after(c, e.answer) AS p)
     FROM unnest(ended) AS e
     WHERE e.replica_id = c.replica_id;

@@ -18,7 +18,7 @@ BEGIN
         WHEN bool_or(s.step ->> 'kind' IS DISTINCT FROM 'after' AND (s.step ->> 'outcome' = 'skipped')
                      <> coalesce((s.step ->> 'number')::integer > d.first_deferred, false))
             THEN 'the steps that were skipped are not those after one that was deferred'
-        WHEN bool_or(s.step ->> 'kind' = 'transfer' AND s.step ->> 'outcome' = 'done'
+        WHEN bool_or(s.step ->> 'kind' IN ('transfer', 'attempt') AND s.step ->> 'outcome' = 'done'
                      AND (s.step ->> 'sent' = s.step ->> 'received') IS NOT TRUE)
             THEN format('%s rows were sent and %s arrived', sum((s.step ->> 'sent')::bigint),
                         sum((s.step ->> 'received')::bigint))

@@ -172,6 +172,21 @@ $$;
 COMMENT ON FUNCTION roneo.refresh_over_link(regclass, jsonb) IS
     'All four phases of one refresh by the SQL hand, of a replica with its group; returns its run.';
 
+CREATE OR REPLACE FUNCTION roneo.refresh_or_stage(dest regclass, options jsonb)
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN roneo.refresh_over_link(dest, options);
+EXCEPTION WHEN SQLSTATE 'RO027' THEN
+    -- A dblink connection stays open after a rollback.
+    PERFORM roneo.close_link_of(dest);
+    RETURN roneo.refresh_over_link(dest, options || '{"staging": true}');
+END;
+$$;
+COMMENT ON FUNCTION roneo.refresh_or_stage(regclass, jsonb) IS
+    'One refresh; anew, by way of staging, where rows were there that were not expected. Returns its run.';
+
 CREATE OR REPLACE FUNCTION roneo.refresh_with(dest regclass, raise_errors boolean, options jsonb)
 RETURNS roneo.run LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -201,7 +216,7 @@ DECLARE
 BEGIN
     PERFORM roneo.require_replicas(ARRAY[dest]);
     BEGIN
-        done.run_id := roneo.refresh_over_link(dest, options);
+        done.run_id := roneo.refresh_or_stage(dest, options);
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         -- A dblink connection stays open after a rollback.
         PERFORM roneo.close_link_of(dest);

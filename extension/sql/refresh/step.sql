@@ -133,6 +133,22 @@ $$;
 COMMENT ON FUNCTION roneo.run_patiently(name, text) IS
     'Executes statements with a short lock_timeout and tries again a few times; returns done or deferred.';
 
+CREATE OR REPLACE FUNCTION roneo.attempt_over_link(s roneo.step, link text, owner name)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    problem text;
+BEGIN
+    RETURN roneo.transfer_over_link(s, link, owner);
+EXCEPTION WHEN unique_violation THEN
+    GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;
+    RAISE EXCEPTION USING ERRCODE = 'RO027', MESSAGE = problem;
+END;
+$$;
+COMMENT ON FUNCTION roneo.attempt_over_link(roneo.step, text, name) IS
+    'Moves rows into a table where their keys are not expected; raises RO027 where one is there, for the refresh to begin anew by way of staging.';
+
 CREATE OR REPLACE FUNCTION roneo.run_step(kind text, s roneo.step, link text, owner name)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -141,6 +157,8 @@ BEGIN
     CASE
         WHEN kind = 'transfer' THEN
             RETURN roneo.transfer_over_link(s, link, owner);
+        WHEN kind = 'attempt' THEN
+            RETURN roneo.attempt_over_link(s, link, owner);
         WHEN kind = 'check' THEN
             RETURN jsonb_build_object('answer', roneo.ask_link(link, s.statement)::jsonb);
         WHEN kind = 'dest' AND s.statement IS NULL THEN
