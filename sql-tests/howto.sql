@@ -80,10 +80,11 @@ SELECT roneo.create_source('shop', :'source_conninfo');
 
 ---------------------------------------------------------------- Is it still written?
 SELECT new_shop();
+SELECT settle_source();
 \set block 'Is it still written? 1'
 \ir support/howto_block.sql
 SELECT on_source('INSERT INTO app.orders (customer_id, total) VALUES (1, 1)');
-SELECT roneo.observe('shop');
+SELECT settle_source(), roneo.observe('shop');
 SELECT results_eq($$ SELECT source_table, verdict, proven, grows_by, grows_by_proven FROM roneo.changes('shop') ORDER BY 1 $$,
     $$ VALUES ('app.customers', 'unchanged', true, NULL, NULL::boolean), ('app.orders', 'grows', true, 'id', true) $$, 'tables tell what becomes of them');
 \set block 'Is it still written? 2'

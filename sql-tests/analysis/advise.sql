@@ -31,12 +31,12 @@ SELECT on_source($$
 $$) \g /dev/null
 SELECT on_source('ANALYZE') \g /dev/null
 SELECT roneo.create_source('src', :'source_conninfo') \g /dev/null
-SELECT roneo.observe('src') \g /dev/null
+SELECT settle_source(), roneo.observe('src') \g /dev/null
 SELECT on_source($$
     INSERT INTO app.log (v) SELECT 'x' FROM generate_series(1, 10); INSERT INTO app.keyless (v) VALUES ('x');
     UPDATE app.customers SET v = 'new' WHERE id < 10; DELETE FROM app.orders WHERE id < 10; UPDATE app.nothing_tells SET v = 'new' WHERE k = (SELECT min(k::text)::uuid FROM app.nothing_tells);
     UPDATE app."Odd 'name" SET v = 'y' WHERE ctid = '(0,1)'; UPDATE app.scratch SET v = 'y' WHERE id = 1; DELETE FROM app.days WHERE id = 7 $$) \g /dev/null
-SELECT roneo.observe('src') \g /dev/null
+SELECT settle_source(), roneo.observe('src') \g /dev/null
 -- The looks were a moment apart; as if they had been a day.
 UPDATE roneo.observation SET observed_at = observed_at - interval '1 day' WHERE observation_id = 1;
 SELECT results_eq($$ SELECT source_table, method, control, reason FROM roneo.advise('src', small_mb => 1) ORDER BY source_table COLLATE "C" $$, $$ VALUES

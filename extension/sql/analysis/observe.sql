@@ -10,15 +10,12 @@ RETURN concat(replace(roneo.source_opening(), 'REPEATABLE READ', 'READ COMMITTED
 COMMENT ON FUNCTION roneo.observe_opening(interval) IS
     'Statements that open the transaction in which a source is looked at, each statement limited in time; 0: not limited.';
 
-CREATE OR REPLACE FUNCTION roneo.latest_states(wanted_source integer)
-RETURNS SETOF roneo.observed_state LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT DISTINCT ON (s.relation) s.*
-    FROM roneo.observed_state AS s
-    WHERE s.source_id = wanted_source
-    ORDER BY s.relation, s.state_id DESC;
-END;
-COMMENT ON FUNCTION roneo.latest_states(integer) IS 'What was last seen of each table of a source.';
+-- One probe of the index for each table: their history may be long.
+CREATE OR REPLACE FUNCTION roneo.latest_state(wanted_source integer, wanted_relation oid)
+RETURNS roneo.observed_state LANGUAGE sql STABLE
+RETURN (SELECT s FROM roneo.observed_state AS s WHERE s.source_id = wanted_source AND s.relation = wanted_relation
+        ORDER BY s.state_id DESC LIMIT 1);
+COMMENT ON FUNCTION roneo.latest_state(integer, oid) IS 'What was last seen of a table of a source; NULL: nothing.';
 
 CREATE OR REPLACE FUNCTION roneo.latest_observation(wanted_source integer)
 RETURNS roneo.observation LANGUAGE sql STABLE
@@ -153,7 +150,7 @@ BEGIN
         SELECT e.relation, (e.relation ->> 'root')::bigint AS root, s AS state,
                s.state_id IS NULL OR NOT roneo.is_same_state(s, e.relation) AS is_changed
         FROM jsonb_array_elements(survey -> 'relations') AS e (relation)
-        LEFT JOIN roneo.latest_states(asked_id) AS s ON s.relation::bigint = (e.relation ->> 'oid')::bigint
+        CROSS JOIN LATERAL roneo.latest_state(asked_id, (e.relation ->> 'oid')::bigint::oid) AS s
     ), tree AS (
         SELECT r.root, sum((r.relation ->> 'bytes')::numeric) AS bytes
         FROM relation AS r
@@ -181,7 +178,7 @@ BEGIN ATOMIC
         SELECT e.relation, s AS state, found -> (e.relation ->> 'oid') AS found,
                s.era = seen.era AND roneo.is_same_state(s, e.relation) AND found -> (e.relation ->> 'oid') IS NULL AS is_same
         FROM jsonb_array_elements(survey -> 'relations') AS e (relation)
-        LEFT JOIN roneo.latest_states(seen.source_id) AS s ON s.relation::bigint = (e.relation ->> 'oid')::bigint
+        CROSS JOIN LATERAL roneo.latest_state(seen.source_id, (e.relation ->> 'oid')::bigint::oid) AS s
         WHERE e.relation ->> 'kind' IN ('r', 'p')
     ), tree AS (
         -- What a tree has counted in all: with it the rows above are compared.
