@@ -93,6 +93,11 @@ SELECT settle_source(), roneo.observe('src') \g /dev/null
 SELECT is((SELECT control #> '{columns,id}' FROM roneo.observed_state WHERE table_name = 'slow' ORDER BY state_id DESC LIMIT 1), '{"top": "6", "late": 1, "above": 1}', 'a row that came late is found');
 SELECT is(seen('app.slow'), 'grows +2 ~0 -0', 'and so its number is no column to follow blindly');
 
+SELECT dblink_connect('open', :'source_conninfo'), dblink_exec('open', 'BEGIN; LOCK TABLE app.empty IN ROW EXCLUSIVE MODE') \g /dev/null
+SELECT settle_source(), roneo.observe('src') \g /dev/null
+SELECT is(seen('app.empty'), 'unchanged ? +0 ~0 -0 (somebody was writing at the last look)', 'while somebody writes nothing is proven unchanged');
+SELECT dblink_disconnect('open') \g /dev/null
+
 -- Counters that begin anew, and servers that are others.
 SELECT on_source($$ DO 'BEGIN PERFORM pg_stat_reset(); END' $$) \g /dev/null
 SELECT settle_source() \g /dev/null

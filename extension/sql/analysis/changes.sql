@@ -184,7 +184,7 @@ BEGIN
                t.inserted, t.updated, t.deleted, t.rows_estimate, t.bytes, t.grown, t.reads, t.parts, n.looks, n.since, n.until,
                (SELECT o.observed_at FROM roneo.observation AS o WHERE o.observation_id = t.changed_after),
                (SELECT o.observed_at FROM roneo.observation AS o WHERE o.observation_id = t.changed_until),
-               nullif(concat_ws('; ', v.doubts, nullif(roneo.change_remarks(t.events, t.is_altered, t.is_new AND NOT t.self_new, t.lost_part AND NOT t.is_gone, t.is_written), '')), '')
+               nullif(concat_ws('; ', v.doubts, nullif(roneo.change_remarks(t.events, t.is_altered, t.is_new AND NOT t.self_new, t.lost_part AND NOT t.is_gone, t.is_written AND t.changed_until IS NOT NULL), '')), '')
         FROM roneo.observed_trees(asked_id, from_look, to_look, by_partition) AS t
         CROSS JOIN LATERAL (SELECT x.* FROM roneo.observed_state AS x WHERE x.source_id = asked_id AND x.relation = t.relation
                             ORDER BY x.state_id DESC LIMIT 1) AS s
@@ -195,6 +195,8 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT roneo.change_verdict(t.is_gone, t.lost_part, t.events, t.inserted, t.updated, t.deleted, t.is_altered, t.is_new, t.self_new),
                    nullif(concat_ws('; ', CASE WHEN n.looks < 2 THEN 'looked at once only' END, nullif(array_to_string(t.broken, ', '), ''), n.doubt,
+                                    -- A procedure that commits as it goes is counted at its end.
+                                    CASE WHEN t.is_written AND t.changed_until IS NULL THEN 'somebody was writing at the last look' END,
                                     CASE WHEN 'new file' = ANY (t.events) THEN 'its file is another one, and why could not be told' END), '')) AS v (verdict, doubts)
         LEFT JOIN LATERAL (
             SELECT string_agg(c.column_name, ', '), bool_or(c.is_proven)
