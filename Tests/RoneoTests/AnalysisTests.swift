@@ -106,7 +106,8 @@ import Testing
         try stage.dest.execute("CREATE TABLE log (v text, gone int, id bigint)")
         try stage.dest.execute("ALTER TABLE log DROP gone")
         try stage.dest.execute(
-            "INSERT INTO log SELECT k::text AS v, k AS id FROM generate_series(1, 100) AS k ORDER BY k DESC")
+            "INSERT INTO log SELECT k::text AS v, k AS id FROM generate_series(1, 100) AS k ORDER BY k DESC"
+        )
         let there = try stage.run("fingerprint", "log", "--source", "src")
         #expect(there.status == 0, "\(there)")
         #expect(there.output.hasPrefix("roneo1:100:"))
