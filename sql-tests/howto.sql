@@ -65,7 +65,7 @@ CREATE FUNCTION public.equal(saying text, dest text DEFAULT 'app.orders', key te
 RETURNS text LANGUAGE sql
 RETURN is(value_here(content(dest, key)), source_value(content('app.orders', key)), saying);
 
-SELECT plan(86);
+SELECT plan(97);
 SET client_min_messages = warning;
 -- Else each refresh waits until the source has written its log.
 ALTER DATABASE :"source_db" SET synchronous_commit = on;
@@ -77,6 +77,35 @@ SELECT roneo.create_source('shop', :'source_conninfo');
 ---------------------------------------------------------------- Choose a method
 \set block 'Choose a method 1'
 \ir support/howto_block.sql
+
+---------------------------------------------------------------- Is it still written?
+SELECT new_shop();
+SELECT settle_source();
+\set block 'Is it still written? 1'
+\ir support/howto_block.sql
+SELECT on_source('INSERT INTO app.orders (customer_id, total) VALUES (1, 1)');
+SELECT settle_source(), roneo.observe('shop');
+SELECT results_eq($$ SELECT source_table, verdict, proven, grows_by, grows_by_proven FROM roneo.changes('shop') ORDER BY 1 $$,
+    $$ VALUES ('app.customers', 'unchanged', true, NULL, NULL::boolean), ('app.orders', 'grows', true, 'id', true) $$, 'tables tell what becomes of them');
+\set block 'Is it still written? 2'
+\ir support/howto_block.sql
+\set block 'Is it still written? 3'
+\ir support/howto_block.sql
+SELECT ok((roneo.compare_fingerprints(roneo.fingerprint('app.customers')::text, roneo.fingerprint('app.customers', source => 'shop')::text)).is_equal,
+    'what does not change is copied now');
+\set block 'Is it still written? 4'
+\ir support/howto_block.sql
+\set block 'Is it still written? 5'
+\ir support/howto_block.sql
+SELECT on_source('INSERT INTO app.orders (customer_id, total) VALUES (1, 1)');
+\set block 'Is it still written? 6'
+\ir support/howto_block.sql
+SELECT equal('what grows is copied in two parts');
+\set block 'Is it still written? 7'
+\ir support/howto_block.sql
+SELECT ok((roneo.compare_fingerprints(roneo.fingerprint('app.orders')::text, roneo.fingerprint('app.orders', source => 'shop')::text)).is_equal,
+    'and the same');
+SELECT roneo.drop_replica(dest, keep_table => false) FROM roneo.replica;
 
 ---------------------------------------------------------------- Fill a copy by other means
 \set block 'Fill a copy by other means 1'

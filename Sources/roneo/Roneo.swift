@@ -29,7 +29,8 @@ struct Roneo: AsyncParsableCommand {
         subcommands: [
             Run.self, Refresh.self, Release.self, Plan.self, Verify.self, Repair.self,
             Status.self, History.self, Check.self, Metrics.self, Report.self, Preflight.self,
-            Install.self, Completions.self, Manual.self, Demo.self,
+            Advise.self, Observe.self, Changes.self, Fingerprint.self, Install.self,
+            Completions.self, Manual.self, Demo.self,
         ],
         // -h is the host, as in every program of PostgreSQL's.
         helpNames: .long)

@@ -22,6 +22,11 @@ BEGIN ATOMIC
     FROM (VALUES ('INSERT', 'roneo.verification'::regclass), ('UPDATE', 'roneo.verification'),
                  ('INSERT', 'roneo.verification_slice'), ('UPDATE', 'roneo.verification_slice')) AS w (privilege, relation)
     UNION ALL
+    -- Not for a refresh: for roneo.observe, which the same role calls.
+    SELECT w.privilege, t.relation, NULL
+    FROM (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS w (privilege),
+         (VALUES ('roneo.observation'::regclass), ('roneo.observed_state'::regclass)) AS t (relation)
+    UNION ALL
     SELECT 'UPDATE', s.relation, array_agg(a.attname ORDER BY a.attnum)
     FROM (VALUES
         ('roneo.replica'::regclass,

@@ -17,7 +17,7 @@ SELECT jsonb_populate_record(NULL::roneo.snapshot_replica,
        $json$::jsonb AS answer;
 
 CREATE FUNCTION pg_temp.unchanged(answer jsonb) RETURNS boolean LANGUAGE sql
-RETURN (SELECT roneo.is_unchanged(k.m, unchanged.answer, k.columns, roneo.fingerprint(k.answer), k.columns,
+RETURN (SELECT roneo.is_unchanged(k.m, unchanged.answer, k.columns, roneo.change_print(k.answer), k.columns,
                                   clock_timestamp()) FROM known AS k);
 
 SELECT ok(pg_temp.unchanged(answer), 'the same answer means an unchanged source') FROM known;
@@ -43,7 +43,7 @@ FROM known, (VALUES
 ) AS c (path, value, expected, what);
 
 -- These are equal to themselves and prove nothing all the same.
-SELECT ok(NOT roneo.is_unchanged(m, a.same, columns, roneo.fingerprint(a.same), columns, clock_timestamp()), what)
+SELECT ok(NOT roneo.is_unchanged(m, a.same, columns, roneo.change_print(a.same), columns, clock_timestamp()), what)
 FROM known, (VALUES
     ('{before,identity,in_recovery}',     'true',  'a standby counts nothing'),
     ('{before,identity,in_recovery}',     'null',  'nor does a server that may be a standby'),
@@ -66,7 +66,7 @@ FROM known, (VALUES
     ('{options,force}',                   'true',  'whoever forces it')
 ) AS c (path, value, what)
 CROSS JOIN LATERAL (SELECT jsonb_set(answer, path::text[], value::jsonb)) AS a (same);
-SELECT ok(NOT roneo.is_unchanged(m, answer #- path::text[], columns, roneo.fingerprint(answer #- path::text[]),
+SELECT ok(NOT roneo.is_unchanged(m, answer #- path::text[], columns, roneo.change_print(answer #- path::text[]),
                                  columns, clock_timestamp()), format('an answer without %s', path))
 FROM known, unnest(ARRAY['{before}', '{before,identity}', '{before,identity,in_recovery}',
     '{before,identity,stats_discarded}', '{before,track_counts}', '{before,leaves}', '{before,leaves,1,kind}',
@@ -74,18 +74,18 @@ FROM known, unnest(ARRAY['{before}', '{before,identity}', '{before,identity,in_r
 
 -- The copy itself.
 SELECT ok(NOT roneo.is_unchanged(m, answer, columns, NULL, columns, now()), 'nothing has been copied yet') FROM known;
-SELECT ok(NOT roneo.is_unchanged(m, answer, columns, roneo.fingerprint(answer), NULL, now()),
+SELECT ok(NOT roneo.is_unchanged(m, answer, columns, roneo.change_print(answer), NULL, now()),
     'the columns of the copy are unknown') FROM known;
-SELECT ok(NOT roneo.is_unchanged(m, answer, columns, roneo.fingerprint(answer), columns, NULL),
+SELECT ok(NOT roneo.is_unchanged(m, answer, columns, roneo.change_print(answer), columns, NULL),
     'its age is unknown') FROM known;
-SELECT ok(NOT roneo.is_unchanged(m, answer, NULL, roneo.fingerprint(answer), columns, now()),
+SELECT ok(NOT roneo.is_unchanged(m, answer, NULL, roneo.change_print(answer), columns, now()),
     'the source''s columns are unknown') FROM known;
-SELECT ok(NOT roneo.is_unchanged(m, answer, jsonb_set(columns, '{0,type}', '"bigint"'), roneo.fingerprint(answer),
+SELECT ok(NOT roneo.is_unchanged(m, answer, jsonb_set(columns, '{0,type}', '"bigint"'), roneo.change_print(answer),
     columns, now()), 'a column has another type') FROM known;
-SELECT ok(NOT roneo.is_unchanged(m, answer, columns, roneo.fingerprint(answer), columns,
+SELECT ok(NOT roneo.is_unchanged(m, answer, columns, roneo.change_print(answer), columns,
     clock_timestamp() - interval '25 hours'), 'the copy is older than max_skip_age') FROM known;
 SELECT ok(NOT roneo.is_unchanged(jsonb_populate_record(m, '{"check_changes": false}'), answer, columns,
-    roneo.fingerprint(answer), columns, now()), 'nobody asked for it') FROM known;
+    roneo.change_print(answer), columns, now()), 'nobody asked for it') FROM known;
 
 -- Filters.
 SELECT is(roneo.is_steady(filter), steady, format('filter %s', coalesce(translate(filter, E'\n\t', '  '), 'none')))

@@ -85,7 +85,7 @@ SELECT alike(pg_temp.step('sql', 'show the loaded table'), 'DO %pg_stat_activity
     'those that the SQL hand has just loaded are shown where nobody else is connected');
 
 -- An unchanged source.
-UPDATE roneo.snapshot_replica SET fingerprint = roneo.fingerprint(pg_temp.answer('sql'));
+UPDATE roneo.snapshot_replica SET fingerprint = roneo.change_print(pg_temp.answer('sql'));
 SELECT is(pg_temp.planned(hand), NULL, format('an unchanged source is not copied (%s)', hand)) FROM unnest('{sql,runner}'::text[]) AS hand;
 SELECT is(cardinality(pg_temp.planned('sql', '{"force": true}')), 11, 'unless it is forced');
 UPDATE roneo.replica SET filter = 'at > now()';

@@ -5,12 +5,12 @@ WITH public_function (proname, caller) AS (
                'create_plain', 'create_inserter', 'create_updater', 'repull', 'begin_repull', 'accept_source', 'drop_replica',
                'create_replicas', 'next_due', 'create_dml', 'create_logdel', 'capture_script', 'captures', 'resync', 'pause_capture', 'resume_capture', 'pending_transactions', 'forget_transaction', 'expire_consumer', 'unprepare_source', 'set_queue_limit', 'set_refresh_group', 'refresh', 'refresh_now', 'refresh_due', 'plan', 'due', 'set_schedule', 'release',
                'preflight_local', 'grant_refresh', 'revoke_refresh', 'version',
-               'verify', 'repair', 'verify_due', 'set_verification', 'set_refresh_timeout', 'set_source_limits', 'check', 'check_columns', 'check_missing_tables', 'watch_grants']), 'people'
+               'observe', 'changes', 'advise', 'fingerprint', 'compare_fingerprints', 'verify', 'repair', 'verify_due', 'set_verification', 'set_refresh_timeout', 'set_source_limits', 'check', 'check_columns', 'check_missing_tables', 'watch_grants']), 'people'
     UNION ALL
     SELECT unnest(ARRAY['begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
                'record_failure', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'still_due', 'source_conninfo', 'preflight_probe', 'preflight',
                'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables', 'replica_metrics', 'run_buckets',
-               'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_undecided', 'due_verifications', 'run_failures', 'source_opening', 'refresh_limits', 'judge_load', 'try_source_slot', 'give_back_slot']), 'the program'
+               'survey_probe', 'observe_opening', 'observe_values_probe', 'record_observation', 'judge_methods', 'fingerprint_find_query', 'fingerprint_opening', 'fingerprint_path', 'fingerprint_query', 'fingerprint_document', 'fingerprint_parts', 'refuse_filter', 'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_undecided', 'due_verifications', 'run_failures', 'source_opening', 'refresh_limits', 'judge_load', 'try_source_slot', 'give_back_slot']), 'the program'
 ),
 signature AS (
     -- An argument a line, so that a diff shows the one that changed.

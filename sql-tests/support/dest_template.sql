@@ -27,3 +27,19 @@ JOIN pg_catalog.pg_extension AS e
     ON d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = e.oid
 WHERE e.extname = 'roneo';
 COMMENT ON VIEW public.own_function IS 'The functions and procedures of the extension.';
+
+-- A session counts what it wrote when it ends, and that is after its client has gone.
+CREATE FUNCTION public.settle_source()
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXIT WHEN (SELECT count(*) FROM pg_stat_activity AS a
+                   WHERE a.datname = substring(current_setting('test.source_conninfo') FROM 'dbname=''?([^'' ]+)'))
+                  <= coalesce(cardinality(public.dblink_get_connections()), 0);
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END;
+$$;
+COMMENT ON FUNCTION public.settle_source() IS
+    'Waits until all sessions on the source have ended but the open ones of dblink: then all they wrote is counted.';

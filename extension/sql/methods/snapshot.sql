@@ -116,10 +116,10 @@ COMMENT ON FUNCTION roneo.probe_snapshot(roneo.replica, roneo.snapshot_replica) 
     'Snapshot, phase one: what to ask of the source.';
 
 -- Neither the clock nor the position in the log says whether this table changed.
-CREATE OR REPLACE FUNCTION roneo.fingerprint(answer jsonb)
+CREATE OR REPLACE FUNCTION roneo.change_print(answer jsonb)
 RETURNS jsonb LANGUAGE sql IMMUTABLE
 RETURN (answer -> 'before') - 'state' #- '{identity,clock}' #- '{identity,lsn}';
-COMMENT ON FUNCTION roneo.fingerprint(jsonb) IS
+COMMENT ON FUNCTION roneo.change_print(jsonb) IS
     'What stays the same as long as nothing changes in the source table: counters, files and sizes of each leaf, resets of the statistics, the server''s start, its identity.';
 
 -- A counter alone lies: TRUNCATE is not counted, a crash resets it, and standbys, views and
@@ -156,7 +156,7 @@ RETURN coalesce(
     m.check_changes
     AND NOT coalesce((answer #>> '{options,force}')::boolean, false)
     AND roneo.vouches(answer)
-    AND since = roneo.fingerprint(answer)
+    AND since = roneo.change_print(answer)
     AND columns_then = columns
     AND at > clock_timestamp() - m.max_skip_age, false);
 COMMENT ON FUNCTION roneo.is_unchanged(roneo.snapshot_replica, jsonb, jsonb, jsonb, jsonb, timestamptz) IS

@@ -238,7 +238,7 @@ BEGIN
         SELECT r.replica_id,
                jsonb_path_exists(e.result, '$.steps[*] ? (@.stage == 5 && @.outcome == "done")') AS showed,
                CASE WHEN l.loaded THEN roneo.wanted_source_columns(r, e.answer) END AS columns,
-               CASE WHEN l.loaded THEN roneo.fingerprint(e.answer) END AS print,
+               CASE WHEN l.loaded THEN roneo.change_print(e.answer) END AS print,
                CASE WHEN l.loaded THEN clock_timestamp() END AS at,
                CASE WHEN l.loaded THEN e.answer ->> 'hand' = 'runner' END AS frozen
         FROM unnest(ended) AS e
