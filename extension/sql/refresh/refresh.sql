@@ -98,8 +98,9 @@ BEGIN
             'purpose', planned.purpose, 'counts', planned.counts,
             'seconds', round(extract(epoch FROM clock_timestamp() - began)::numeric, 3));
         deferred := deferred OR report ->> 'outcome' = 'deferred';
-        -- Indexes are built without holding up the source.
-        PERFORM roneo.release_link(link) WHERE planned.is_last_read;
+        -- Indexes are built without holding up the source; a verification compares in this snapshot.
+        PERFORM roneo.release_link(link)
+        WHERE planned.is_last_read AND NOT coalesce((answers #>> '{0,options,verify}')::boolean, false);
         reports := reports || (report || jsonb_build_object('replica_id', planned.replica_id));
     END LOOP;
     RETURN reports;

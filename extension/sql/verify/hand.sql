@@ -52,7 +52,7 @@ DECLARE
     begun   jsonb := roneo.begin_over_link(dest);
     asked   integer := (SELECT r.replica_id FROM roneo.replica AS r WHERE r.dest = verify_over_link.dest);
     owner   name := (SELECT b.one ->> 'dest_owner' FROM jsonb_array_elements(begun) AS b (one) WHERE (b.one ->> 'replica_id')::integer = asked);
-    link    text := roneo.open_link(begun #>> '{0,source_name}');
+    link    text := roneo.open_guarded_link(dest, begun #>> '{0,source_name}');
     answers jsonb := roneo.answers_over_link(begun, options || '{"verify": true}', link);
     answer  jsonb := (SELECT a FROM jsonb_array_elements(answers) AS a WHERE (a ->> 'replica_id')::integer = asked);
     reports jsonb;
@@ -65,6 +65,7 @@ BEGIN
     SELECT f.* INTO STRICT ended FROM roneo.finish_refresh(answers, roneo.results_of(begun, reports, began)) AS f WHERE f.replica_id = asked;
     IF ended.again OR ended.outcome = 'deferred' THEN
         PERFORM roneo.close_link(link);
+        PERFORM set_config('roneo.limits', '', true);
         RETURN jsonb_build_object('again', ended.again, 'verdict', 'undecided', 'why', coalesce(ended.message, 'there is more to read first'));
     END IF;
     state := roneo.verify_start(answer, options || jsonb_build_object('skipped', ended.outcome = 'unchanged', 'state', answer #> '{before,state}'));
@@ -74,6 +75,7 @@ BEGIN
     PERFORM roneo.run_as(owner, 'SET CONSTRAINTS ALL IMMEDIATE');
     PERFORM roneo.tell_link(link, 'ROLLBACK');
     PERFORM roneo.close_link(link);
+    PERFORM set_config('roneo.limits', '', true);
     RETURN (SELECT to_jsonb(f) FROM roneo.verify_finish(answer, state, jsonb_build_object('started_at', began, 'seconds', extract(epoch FROM clock_timestamp() - began))) AS f);
 END;
 $$;
