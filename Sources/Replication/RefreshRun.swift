@@ -113,8 +113,9 @@ public struct RefreshRun: Sendable {
             var seen: Set<String> = []
             let wanted = dests.filter { seen.insert($0).inserted }
             let sources = try? sourcesOf(wanted, connection)
-            // What is no name at all, its own job reports.
-            return ((try? onePerGroup(wanted, connection)) ?? wanted)
+            // What is no name at all, its own job reports. Each is compared by itself.
+            let first = options.verification == nil ? try? onePerGroup(wanted, connection) : nil
+            return (first ?? wanted)
                 .map { RefreshQueue.Entry(dest: $0, source: sources?[$0]) }
         case .all:
             let all = try connection.execute(
@@ -185,7 +186,10 @@ public struct RefreshRun: Sendable {
             options.verification?.given = entry.slice
             let job = RefreshJob(entry.dest, options: options, worker: worker)
             defer { board.ended(entry) }
-            for report in job() { board.add(report) }
+            // The others of a group were refreshed, but not compared.
+            let reports = job()
+            let told = options.verification == nil ? reports[...] : reports.prefix(1)
+            told.forEach(board.add)
             if let error = job.destinationLost { throw error }
         }
     }

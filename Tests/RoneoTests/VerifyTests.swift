@@ -99,6 +99,38 @@ import Testing
         #expect(try await eventually(stage.isClean))
     }
 
+    @Test func eachOfARefreshGroupIsCompared() throws {
+        let stage = try Stage()
+        for name in ["parent", "child"] {
+            try stage.source.execute(
+                SQL(
+                    verbatim: """
+                        CREATE TABLE \(name) (id int PRIMARY KEY, v text); \
+                        INSERT INTO \(name) SELECT n, 'v' FROM generate_series(1, 50) AS n
+                        """))
+            try stage.dest.execute(SQL(verbatim: "SELECT roneo.create_dml('src', '\(name)')"))
+            try stage.dest.execute(
+                "SELECT roneo.set_refresh_group(\(name)::regclass, 'both')")
+        }
+        try stage.dest.execute(
+            "DELETE FROM parent WHERE id = 7; UPDATE child SET v = 'x' WHERE id = 8")
+        for dests in [["parent", "child"], []] {
+            let ended = try stage.start(["verify", "--json"] + dests).wait()
+            #expect(ended.status == 1, "\(ended)")
+            let found = try report(ended).replicas.map {
+                "\($0.dest) \($0.verdict) \($0.missing ?? -1) \($0.changed ?? -1)"
+            }
+            #expect(
+                found.sorted() == ["public.child differs 0 1", "public.parent differs 1 0"])
+        }
+        #expect(try stage.run("repair", "child", "--apply").status == 0)
+        #expect(try stage.value("SELECT v FROM child WHERE id = 8") == "v")
+        #expect(try stage.value("SELECT count(*) FROM parent") == "49", "not asked for")
+        #expect(try stage.run("repair", "parent", "child", "--apply").status == 0)
+        #expect(try stage.run("verify").status == 0)
+        #expect(try stage.value("SELECT count(*) FROM parent") == "50")
+    }
+
     @Test func partsOfATableAreComparedByThemselves() throws {
         let stage = try makeStage()
         try stage.dest.execute("DELETE FROM t_dml WHERE id IN (10, 900)")

@@ -50,12 +50,21 @@ BEGIN
     END LOOP;
 END $$;
 SELECT is(pg_temp.said(dest), 'differs 1 1 1', format('%s: they are found', dest)) FROM keyed;
+SELECT matches(c.message, 'found 0 s ago: 1 missing, 1 too many, 1 changed', format('%s: check says so', k.dest))
+FROM keyed AS k JOIN roneo.check() AS c ON c.object = format('public.%s', k.dest) AND (c.check_name, c.level) = ('content', 'CRITICAL');
+SELECT is((SELECT count(*) FROM roneo.check() WHERE check_name = 'content'), 3::bigint, 'of those three');
 SELECT is(pg_temp.said(dest, false), 'differs 1 1 1', format('%s: a dry run changes nothing', dest)) FROM keyed;
 SELECT is((SELECT jsonb_agg(d) FROM roneo.verify(dest) AS v, jsonb_array_elements(v.differences) AS d),
     '[{"kind": "extra", "key": {"id": "-1"}}, {"kind": "changed", "key": {"id": "7"}, "columns": ["price"]}, {"kind": "missing", "key": {"id": "8"}}]',
     format('%s: by key and column, without values', dest)) FROM keyed;
 SELECT is(pg_temp.said(dest, true), 'repaired 1 1 1 -> 1 1 1', format('%s: they are repaired', dest)) FROM keyed;
 SELECT is(pg_temp.said(dest), 'equal 0 0 0', format('%s: and equal', dest)) FROM keyed;
+SELECT is_empty($$ SELECT object, check_name FROM roneo.check() WHERE check_name IN ('content', 'verification') $$, 'check finds them equal too');
+SELECT roneo.set_verification('orders_dml', '1 hour'), roneo.set_verification('orders_logdel', '1 day') \g /dev/null
+UPDATE roneo.verification SET verified_at = now() - interval '3 hours';
+SELECT results_eq($$ SELECT object, level, message FROM roneo.check() WHERE check_name = 'verification' $$,
+    $$ VALUES ('public.orders_dml', 'WARNING', 'verified 3 h ago, promised every 60 min') $$, 'one that was to be verified long ago is found');
+SELECT roneo.set_verification(d, NULL) FROM unnest('{orders_dml,orders_logdel}'::regclass[]) AS d \g /dev/null
 SELECT is((SELECT count(*) FROM orders_logdel WHERE id = -1 AND roneo_source_deleted IS NOT NULL), 1::bigint, 'logdel stamps what is gone');
 SELECT is((SELECT array_agg(format('%s %s %s %s %s', kind, outcome, inserted, updated, deleted)) FROM roneo.run WHERE kind = 'repair'),
     array_fill('repair ok 1 1 1'::text, ARRAY[3]), 'repairs are in the history');

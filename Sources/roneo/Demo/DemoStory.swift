@@ -70,6 +70,7 @@ struct DemoStory: Sendable {
             try await deletes(narrator)
             try await changes(narrator)
             try await failure(narrator)
+            try await damage(narrator)
             verdicts = try await ending(narrator, load)
         } catch {
             load.cancel()
@@ -171,6 +172,23 @@ struct DemoStory: Sendable {
         narrator.show(try await refresh(["public.pgbench_branches"]))
     }
 
+    private func damage(_ narrator: Narrator) async throws {
+        narrator.step("Somebody writes into the copy of orders: one row changed, one deleted")
+        try await stage.onDestination { connection in
+            _ = try connection.execute(
+                """
+                UPDATE orders SET total = total + 1 WHERE id = (SELECT max(id) FROM orders); \
+                DELETE FROM order_lines WHERE order_id = (SELECT max(id) FROM orders) AND line = 1
+                """)
+        }
+        narrator.say("roneo verify orders order_lines, while the application goes on writing:")
+        let dests = ["public.orders", "public.order_lines"]
+        narrator.quote(VerdictText.text(try await compare(dests), narrator.terminal))
+        narrator.say("roneo repair --apply brings exactly these rows in line:")
+        narrator.quote(
+            VerdictText.text(try await compare(dests, repairs: true), narrator.terminal))
+    }
+
     private func ending(
         _ narrator: Narrator, _ load: Task<Void, any Error>
     ) async throws -> [Verdict] {
@@ -232,6 +250,17 @@ struct DemoStory: Sendable {
     private func refresh(_ dests: [String], jobs: Int = 1) async throws -> RunReport {
         var run = RefreshRun(destination: stage.destinationAddress, selection: .named(dests))
         run.jobs = jobs
+        let report = try await run(cancel: stage.cancel)
+        if stage.cancel.isFired { throw PostgresError.cancelled }
+        return report
+    }
+
+    private func compare(_ dests: [String], repairs: Bool = false) async throws -> RunReport {
+        var run = RefreshRun(destination: stage.destinationAddress, selection: .named(dests))
+        var options = VerificationOptions()
+        options.repairs = repairs
+        options.applies = repairs
+        run.options.verification = options
         let report = try await run(cancel: stage.cancel)
         if stage.cancel.isFired { throw PostgresError.cancelled }
         return report

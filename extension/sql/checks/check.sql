@@ -73,6 +73,29 @@ END;
 COMMENT ON FUNCTION roneo.judge_failures(roneo.status, jsonb) IS
     'The finding about a replica that failed several times in a row, or is in quarantine after that.';
 
+-- A verification that was never made is not due, but new: it has no moment to be late from.
+CREATE OR REPLACE FUNCTION roneo.judge_verification(s roneo.status)
+RETURNS TABLE (check_name text, level text, message text, advice text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT 'content', 'CRITICAL',
+           format('differs from its source, found %s ago: %s missing, %s too many, %s changed',
+                  roneo.span_text(clock_timestamp() - v.checked_at), coalesce(v.missing, 0), coalesce(v.extra, 0), coalesce(v.changed, 0)),
+           format('Look who wrote here. Which rows: roneo repair %L, and with --apply they are brought in line', s.dest)
+    FROM roneo.verification AS v
+    WHERE v.replica_id = s.replica_id AND v.verdict = 'differs'
+    UNION ALL
+    SELECT 'verification', 'WARNING',
+           format('verified %s ago, promised every %s%s', roneo.span_text(clock_timestamp() - coalesce(v.verified_at, v.checked_at)),
+                  roneo.span_text(v.verify_every), coalesce('; the last look: ' || CASE WHEN v.verdict = 'undecided' THEN v.why END, '')),
+           'Is roneo verify --due in the line of cron, and has it the time (--max-runtime)?'
+    FROM roneo.verification AS v
+    WHERE v.replica_id = s.replica_id AND v.verdict <> 'differs'
+      AND clock_timestamp() - coalesce(v.verified_at, v.checked_at) > 2 * v.verify_every AND s.state <> 'disabled';
+END;
+COMMENT ON FUNCTION roneo.judge_verification(roneo.status) IS
+    'Findings about a replica that is known to differ from its source, or that was to be verified long ago.';
+
 CREATE OR REPLACE FUNCTION roneo.judge_state(s roneo.status, levels jsonb)
 RETURNS TABLE (check_name text, object text, level text, message text, advice text)
 LANGUAGE sql STABLE
@@ -95,6 +118,8 @@ BEGIN ATOMIC
            'End that transaction on the source: pg_stat_activity or pg_prepared_xacts has it. Or give the replica a key.'
     WHERE clock_timestamp() - s.held_since > make_interval(secs => (levels ->> 'held_warning_s')::float8)
       AND s.held_by IS NOT NULL
+    UNION ALL
+    SELECT v.check_name, s.dest, v.level, v.message, v.advice FROM roneo.judge_verification(s) AS v
     UNION ALL
     SELECT 'warning', s.dest, 'WARNING', u.warning,
            CASE WHEN c.far_value IS NOT NULL THEN 'Correct the value on the source, or set sweep_every of roneo.control_replica.'
