@@ -65,7 +65,7 @@ CREATE FUNCTION public.equal(saying text, dest text DEFAULT 'app.orders', key te
 RETURNS text LANGUAGE sql
 RETURN is(value_here(content(dest, key)), source_value(content('app.orders', key)), saying);
 
-SELECT plan(97);
+SELECT plan(105);
 SET client_min_messages = warning;
 -- Else each refresh waits until the source has written its log.
 ALTER DATABASE :"source_db" SET synchronous_commit = on;
@@ -130,6 +130,22 @@ SELECT is((SELECT count(*) FROM roneo.pending_transactions('app.orders')), 0::bi
 \set block 'A change of most rows 3'
 \ir support/howto_block.sql
 SELECT equal('after the pause the copy is equal again');
+
+---------------------------------------------------------------- Is the copy right?
+UPDATE app.orders SET total = -1 WHERE id = (SELECT max(id) FROM app.orders);
+DELETE FROM app.orders WHERE id = (SELECT min(id) FROM app.orders);
+\set block 'Is the copy right? 1'
+\ir support/howto_block.sql
+SELECT is((SELECT verdict FROM roneo.status WHERE dest = 'app.orders'), 'differs', 'a damage is found');
+\set block 'Is the copy right? 2'
+\ir support/howto_block.sql
+SELECT is((SELECT count(*) FROM roneo.check() WHERE check_name = 'content'), 1::bigint, 'and not mended unless that is said');
+\set block 'Is the copy right? 3'
+\ir support/howto_block.sql
+SELECT equal('then it is');
+\set block 'Is the copy right? 4'
+\ir support/howto_block.sql
+SELECT is((SELECT verdict FROM roneo.status WHERE dest = 'app.orders'), 'equal', 'and the next night says so');
 
 ---------------------------------------------------------------- Take one transaction out of the queue
 \set block 'Take one transaction out of the queue 1'
