@@ -63,7 +63,8 @@ public struct Failure: Error, Sendable, Equatable {
 
     public var kind: FailureKind { FailureKind(sqlState: sqlState) }
 
-    var json: JSON {
+    /// It as `--json` prints it.
+    public var json: JSON {
         .object([
             "sqlstate": JSON(sqlState),
             "message": JSON(message),

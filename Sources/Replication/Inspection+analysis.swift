@@ -120,7 +120,7 @@ extension Inspection {
         let plans = try planner.execute(
             """
             SELECT roneo.fingerprint_opening(\(named)::jsonb, make_interval(secs => \(limit)::float8)), \
-            roneo.describe_query((\(named)::jsonb ->> 'oid')::oid)
+            roneo.describe_query(\(named)::jsonb ->> 'oid')
             """)
         try server.execute(SQL(verbatim: plans[0, 0] ?? ""))
         let described = try server.execute(SQL(verbatim: plans[0, 1] ?? "")).value

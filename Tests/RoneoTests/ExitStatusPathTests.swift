@@ -18,6 +18,9 @@ import Testing
         "release": ["release", "t"],
         "history": ["history"], "check": ["check"], "metrics": ["metrics"],
         "report": ["report", "--html", "-"], "preflight": ["preflight"],
+        "verify": ["verify", "t"], "repair": ["repair", "t"], "advise": ["advise", "src"],
+        "observe": ["observe", "src"], "changes": ["changes", "src"],
+        "fingerprint": ["fingerprint", "t", "--source", "src"],
     ]
     /// Those that know no destination.
     private static let local: Set = ["install", "completions", "demo"]
@@ -106,7 +109,11 @@ import Testing
         try stage.makeReplica(every: "1 hour")
         let words = (Self.least[command] ?? []).joined(separator: " ")
         // Only these print nothing by themselves.
-        let more = ["run": " -v", "refresh": " -v", "release": " --json"][command] ?? ""
+        let more =
+            [
+                "run": " -v", "refresh": " -v", "verify": " -v", "repair": " -v",
+                "release": " --json", "observe": " --json",
+            ][command] ?? ""
         let line = "\"$RONEO\" \(words)\(more) -d \"$1\""
         let usual = try RoneoProcess(shell: line, [stage.pair.destination]).wait()
         for shell in ["\(line) | true", "\(line) >&-", "\(line) | head -c 1"] {
@@ -154,7 +161,9 @@ import Testing
         arguments: [
             (["run"], Int32(75)), (["refresh", "t"], 75), (["plan", "t"], 75), (["status"], 0),
             (["history"], 0), (["check"], 0), (["metrics"], 0), (["preflight"], 0),
-            (["report", "--html", "-"], 0),
+            (["report", "--html", "-"], 0), (["verify"], 75), (["verify", "t"], 75),
+            (["repair", "t", "--apply"], 75), (["advise", "src"], 0), (["observe", "src"], 0),
+            (["changes", "src"], 0), (["fingerprint", "t"], 0),
         ] as [([String], Int32)])
     func locked(words: [String], status: Int32) throws {
         let stage = try Stage()
@@ -170,7 +179,9 @@ import Testing
         "a source that is away is tried later, where it is needed",
         arguments: [
             (["run"], Int32(75)), (["refresh", "t"], 75), (["plan", "t"], 75), (["preflight"], 1),
-            (["check"], 0), (["check", "--columns"], 3),
+            (["check"], 0), (["check", "--columns"], 3), (["verify", "t"], 75),
+            (["repair", "t"], 75), (["advise", "src"], 75), (["observe", "src"], 75),
+            (["fingerprint", "t", "--source", "src"], 75), (["fingerprint", "t"], 0),
         ] as [([String], Int32)])
     func sourceAway(words: [String], status: Int32) throws {
         let stage = try Stage()
@@ -188,7 +199,13 @@ import Testing
             (["plan", "pg_class"], 1, "RO001"), (["refresh", "no_such"], 1, "42P01"),
             (["plan", "no_such"], 1, "42P01"), (["history", "no_such"], 1, "42P01"),
             (["check", "no_such"], 3, "no_such"), (["check", "pg_class"], 3, "pg_class"),
-            (["preflight", "nobody"], 1, "nobody"), (["refresh", "a b"], 1, "a b"),
+            (["preflight", "nobody"], 1, "nobody"), (["verify"], 1, "RO004"),
+            (["verify", "t"], 1, "RO004"), (["verify", "pg_class"], 1, "RO001"),
+            (["verify", "no_such"], 1, "42P01"), (["repair", "t"], 1, "RO004"),
+            (["repair", "no_such"], 1, "42P01"), (["advise", "nobody"], 1, "RO003"),
+            (["observe", "nobody"], 1, "RO003"), (["changes", "nobody"], 1, "RO003"),
+            (["fingerprint", "t", "--source", "src"], 1, "RO004"),
+            (["fingerprint", "no_such"], 1, "RO004"), (["refresh", "a b"], 1, "a b"),
             (["run", "--source", "nobody"], 0, ""), (["run", "--method", "none"], 0, ""),
         ] as [([String], Int32, String)])
     func failures(words: [String], status: Int32, word: String) throws {

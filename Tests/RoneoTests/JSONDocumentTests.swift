@@ -111,8 +111,8 @@ import Testing
         }
     }
 
-    /// Each command as it is called here, on a stage with a good replica, one that fails, and one of
-    /// a method with a position; several calls where one does not show everything.
+    /// Each command as it is called here, on a stage with a good replica, one that fails, one of a
+    /// method with a position and one without a key; several calls where one does not show everything.
     private static let calls: [String: [[String]]] = [
         "run": [["--json"], ["--json"]],
         "refresh": [["good", "bad", "--json"], ["\"no such\"", "--json"]],
@@ -125,6 +125,15 @@ import Testing
         "metrics": [["--json"]],
         "report": [["--json"]],
         "preflight": [["--json"]],
+        "verify": [["--json"], ["follows", "--show-values", "--json"]],
+        "repair": [["follows", "loose", "--json"], ["follows", "--apply", "--json"]],
+        "observe": [["src", "--json"], ["src", "--schema", "public", "--json"]],
+        "changes": [["src", "--json"], ["src", "--partitions", "--json"]],
+        "advise": [["src", "--json"]],
+        "fingerprint": [["good", "--json"], ["good", "--source", "src", "--json"]],
+        "fingerprint --compare": [
+            ["roneo1:1:d41d8cd98f00b204e9800998ecf8427e:01234567:01234567", "good", "--json"]
+        ],
     ]
 
     private func document(_ ended: RoneoProcess.Ended) throws -> Any {
@@ -138,24 +147,38 @@ import Testing
         try stage.makeReplica("good", every: "1 hour")
         try stage.makeReplica("bad", every: "1 hour")
         try stage.source.execute(
-            "CREATE TABLE follows (id int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now()); INSERT INTO follows VALUES (1)"
+            "CREATE TABLE follows (id int PRIMARY KEY, at timestamptz NOT NULL DEFAULT now(), v text); INSERT INTO follows VALUES (1)"
+        )
+        try stage.source.execute(
+            "CREATE TABLE loose (id int NOT NULL); INSERT INTO loose SELECT generate_series(1, 100)"
         )
         try stage.dest.execute(
             "SELECT roneo.create_updater('src', 'follows', 'follows', control => 'at', copy_data => false, refresh_every => '1 hour')"
         )
+        try stage.dest.execute(
+            "SELECT roneo.create_inserter('src', 'loose', 'loose', control => 'id', refresh_every => '1 hour')"
+        )
         try stage.source.execute("DROP TABLE bad")
         return stage
+    }
+
+    /// Makes copies differ from their sources, with a key and without one.
+    private func spoil(_ stage: Stage) throws {
+        try stage.dest.execute(
+            "DELETE FROM follows; INSERT INTO follows VALUES (1, now(), 'other'); DELETE FROM loose WHERE id = 1"
+        )
     }
 
     @Test func eachCommandPrintsWhatThePageSays() throws {
         let page = try Page()
         let stage = try makeStage()
         let reader = Reader(page)
-        // What was refreshed is what is looked at: those that refresh come first.
-        let order = ["run", "refresh"]
+        // What was refreshed is what is looked at: those that leave something behind come first.
+        let order = ["run", "refresh", "verify", "repair", "observe"]
         let names = order + Self.calls.keys.filter { !order.contains($0) }.sorted()
         for name in names {
             let type = try #require(page.commands[name], "roneo \(name) is not in docs/json.md")
+            if name == "verify" { try spoil(stage) }
             for arguments in Self.calls[name] ?? [] {
                 let ended = try stage.start(
                     name.split(separator: " ").map { String($0) } + arguments

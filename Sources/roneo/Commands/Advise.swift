@@ -4,15 +4,18 @@ import Replication
 struct Advise: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say by which method each table of a source is best copied, and why.",
+        usage: "roneo advise [<options>] <source>",
         discussion: """
             From keys, columns, indexes, triggers and rights, from what the source counts, and from \
             what "roneo observe" has seen of it. It changes nothing; --sql prints the statements \
             that register the replicas, to be looked through and run.
 
               roneo advise shop -d warehouse --schema app --sql >replicas.sql
+
+            Exit status: 0; 1 no such source, or no right to look; 75 the source is away.
             """)
 
-    @Argument(help: "The source.")
+    @Argument(help: "The source.", completion: .sources)
     var source: String
 
     @OptionGroup(title: "Destination") var target: DestinationOptions

@@ -4,6 +4,7 @@ import Replication
 struct Changes: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Tell what became of a source's tables while they were observed.",
+        usage: "roneo changes [<options>] <source>",
         discussion: """
             Which never changed, which only grow and by which column, which are updated, deleted \
             from, truncated or rewritten. A question mark stands behind what is not proven: a \
@@ -11,9 +12,12 @@ struct Changes: AsyncParsableCommand {
             remark says why.
 
               roneo changes shop -d warehouse --since 7d
+
+            Exit status: 0, also where nothing was observed; 1 no such source.
             """)
 
-    @Argument(help: "The source, which \"roneo observe\" has looked at.")
+    @Argument(
+        help: "The source, which \"roneo observe\" has looked at.", completion: .sources)
     var source: String
 
     @OptionGroup(title: "Destination") var target: DestinationOptions

@@ -4,26 +4,28 @@ import Replication
 struct Fingerprint: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print one line that is the same wherever a table's rows are the same.",
+        usage: "roneo fingerprint [<options>] <table>",
         discussion: """
             Whatever their order, files, server and version. The table is read in one snapshot and \
             nothing is written; views, partitioned and foreign tables will do.
 
               roneo fingerprint app.orders --source shop                       there
-              roneo fingerprint app.orders                                     here, at the destination
+              roneo fingerprint app.orders                                     at the destination
               roneo fingerprint app.orders --source shop --where "id < 1000"   a part of it
               roneo fingerprint app.orders --source shop --json >before.json
               roneo fingerprint app.orders --source shop --compare before.json
 
-            Exit status: 1 when compared and not the same, or not comparable.
+            Exit status: 0 taken, and the same where compared; 1 not the same, not comparable, or \
+            no such table; 64 also where a file to compare with cannot be read; 75 the source is away.
             """)
 
-    @Argument(help: "A table or view, as SQL writes it.")
+    @Argument(help: "A table or view, as SQL writes it.", completion: .replicas)
     var table: String
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
     @OptionGroup(title: "Sources") var sources: SourceOptions
 
-    @Option(help: "The source that has it; else the destination.")
+    @Option(help: "The source that has it; else the destination.", completion: .sources)
     var source: String?
     @Option(name: .customLong("where"), help: "Only rows for which this condition is true.")
     var filter: String?
@@ -32,13 +34,14 @@ struct Fingerprint: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Compare with a fingerprint, or with that in a file (- is stdin).",
-            valueName: "fingerprint|file"))
+            valueName: "fingerprint|file"),
+        completion: .file())
     var compare: String?
     @Flag(name: .customLong("md5"), help: "Hash by MD5, for servers whose own hashes differ.")
     var usesMD5 = false
     @Flag(help: "Hash texts so that the server's encoding does not matter.")
     var anyEncoding = false
-    @Option(help: "How long a query may take, such as 10min.")
+    @Option(help: ArgumentHelp("How long a query may take, such as 10min.", valueName: "span"))
     var timeLimit: TimeSpan?
     @Flag(help: "Print JSON, with all that is known of it.")
     var json = false

@@ -4,6 +4,7 @@ import Replication
 struct Observe: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Look at a source's tables, so that their changes can be told.",
+        usage: "roneo observe [<options>] <source>",
         discussion: """
             Counters, files, sizes and highest values are kept at the destination; a table that is \
             as it was costs nothing but the time of the look. "roneo changes" and "roneo advise" \
@@ -11,9 +12,12 @@ struct Observe: AsyncParsableCommand {
 
               */10 * * * *  roneo observe shop -d warehouse              cron's line
               roneo observe shop -d warehouse --every 10min --for 7d     stay that long
+
+            Exit status: 0 looked at, also where values could not be read; 1 no such source, or no \
+            right to look; 75 the source is away. With --every it waits for what is away.
             """)
 
-    @Argument(help: "The source.")
+    @Argument(help: "The source.", completion: .sources)
     var source: String
 
     @OptionGroup(title: "Destination") var target: DestinationOptions

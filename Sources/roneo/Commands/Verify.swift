@@ -38,16 +38,23 @@ struct ComparisonOptions: ParsableArguments {
 struct Verify: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compare replicas with their sources, row by row, and list what differs.",
+        usage: "roneo verify [<options>] [<dest> ...]",
         discussion: """
             Each replica is refreshed first, and compared in the snapshot of its source that the \
             refresh read: so nothing that changes meanwhile is taken for a difference. Only hashes \
             travel, and the keys of what differs.
 
-            Exit status: 0 all are equal, 1 one differs or cannot be compared, 75 nothing could be \
-            compared now.
+              roneo verify -d wh                                all of them
+              roneo verify -d wh app.orders --from 2026-01-01   a part of one
+              roneo verify -d wh --due --max-runtime 1h         cron's line, at night
+
+            Exit status: 0 all are equal, or nothing is due; 1 one differs, failed, or cannot be \
+            compared; 75 nothing done, others hold the locks or a source is away.
             """)
 
-    @Argument(help: "Destination tables or views, as SQL writes them; all without one.")
+    @Argument(
+        help: "Destination tables or views, as SQL writes them; all without one.",
+        completion: .replicas)
     var dest: [String] = []
 
     @OptionGroup(title: "Destination") var target: DestinationOptions
@@ -87,15 +94,20 @@ struct Repair: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract:
             "Bring the rows that differ from their source in line; without --apply only say which.",
+        usage: "roneo repair [<options>] <dest> ...",
         discussion: """
             Does what verify does, and then inserts, updates and removes exactly the rows that \
             differ, in the same transaction. It removes nothing where that would be more than \
             --most-deleted percent of the rows.
 
-            Exit status: 0 all are equal now, 1 one differs still, 75 nothing could be done now.
+              roneo repair -d wh app.orders             what would be done
+              roneo repair -d wh app.orders --apply     that
+
+            Exit status: 0 all are equal now; 1 one differs still, failed, or is no replica; 75 \
+            nothing done, others hold the locks or a source is away.
             """)
 
-    @Argument(help: "Destination tables or views, as SQL writes them.")
+    @Argument(help: "Destination tables or views, as SQL writes them.", completion: .replicas)
     var dest: [String]
 
     @OptionGroup(title: "Destination") var target: DestinationOptions

@@ -55,6 +55,14 @@ enum ManualText {
         .It 1
         A replica failed.
         Of
+        .Cm verify
+        and
+        .Cm repair :
+        a copy differs, or cannot be compared.
+        Of
+        .Cm fingerprint :
+        what was compared is not the same.
+        Of
         .Cm preflight :
         something is missing.
         Of

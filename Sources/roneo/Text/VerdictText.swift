@@ -6,6 +6,8 @@ enum VerdictText {
         .object([
             "run": JSON(RunnerIdentity.current.runId),
             "standby": JSON(report.isStandby),
+            "signal": JSON(report.signal),
+            "stopped": report.stopped?.failure.json ?? .null,
             "seconds": JSON(report.duration),
             "exit_status": JSON(report.exitStatus.code),
             "replicas": .array(report.replicas.map(\.verdictJSON)),
