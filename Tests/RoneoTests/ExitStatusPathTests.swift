@@ -18,7 +18,7 @@ import Testing
         "release": ["release", "t"],
         "history": ["history"], "check": ["check"], "metrics": ["metrics"],
         "report": ["report", "--html", "-"], "preflight": ["preflight"],
-        "verify": ["verify", "t"], "repair": ["repair", "t"], "advise": ["advise", "src"],
+        "verify": ["verify"], "repair": ["repair", "t"], "advise": ["advise", "src"],
         "observe": ["observe", "src"], "changes": ["changes", "src"],
         "fingerprint": ["fingerprint", "t", "--source", "src"],
     ]
@@ -37,8 +37,9 @@ import Testing
         case .nonsense: 64
         case .unreachable: 69
         case .noExtension, .unknownVersion: 78
-        // A run then can do nothing at all; what is asked for by name, or looked at, is refused.
-        case .noRights: command == "run" ? 78 : 1
+        // A run, and a verification of all, then can do nothing at all; what is asked for by name, or
+        // looked at, is refused.
+        case .noRights: ["run", "verify"].contains(command) ? 78 : 1
         }
     }
 

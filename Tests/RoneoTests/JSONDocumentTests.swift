@@ -234,7 +234,11 @@ import Testing
     @Test func logLinesAreWhatThePageSays() throws {
         let reader = Reader(try Page())
         let stage = try makeStage()
-        for arguments in [["refresh", "good", "bad"], ["refresh", "good"], ["run"]] {
+        for arguments in [
+            ["refresh", "good", "bad"], ["refresh", "good"], ["run"], ["verify"],
+            ["repair", "loose", "--apply"],
+        ] {
+            if arguments == ["verify"] { try spoil(stage) }
             let ended = try stage.start(
                 arguments + ["--log-format", "json", "--log-level", "trace"]
             ).wait()

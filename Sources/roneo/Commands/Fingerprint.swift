@@ -6,11 +6,12 @@ struct Fingerprint: AsyncParsableCommand {
         abstract: "Print one line that is the same wherever a table's rows are the same.",
         usage: "roneo fingerprint [<options>] <table>",
         discussion: """
-            Whatever their order, files, server and version. The table is read in one snapshot and \
-            nothing is written; views, partitioned and foreign tables will do.
+            Whatever their order, files, server and version. The table, of the destination where no \
+            source is named, is read in one snapshot and nothing is written; views, partitioned and \
+            foreign tables will do.
 
               roneo fingerprint app.orders --source shop                       there
-              roneo fingerprint app.orders                                     at the destination
+              roneo fingerprint app.orders                                     here
               roneo fingerprint app.orders --source shop --where "id < 1000"   a part of it
               roneo fingerprint app.orders --source shop --json >before.json
               roneo fingerprint app.orders --source shop --compare before.json
