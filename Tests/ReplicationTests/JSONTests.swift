@@ -34,7 +34,8 @@ import Testing
         #expect(
             answer.json.description
                 == #"{"replica_id":7,"hand":"runner","options":{"drop_dependents":true,"#
-                + #""force":false,"sweep":false,"staging":false},"before":null,"inside":"#
+                + #""force":false,"sweep":false,"staging":false,"verify":false},"#
+                + #""before":null,"inside":"#
                 + document + "}")
     }
 

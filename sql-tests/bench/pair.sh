@@ -46,7 +46,7 @@ start_server() {
     as_server tee -a "$home/data/postgresql.conf" >/dev/null <<CONF
 listen_addresses = ''
 unix_socket_directories = '$home/socket'
-shared_buffers = 1GB
+shared_buffers = ${SHARED_BUFFERS:-1GB}
 max_wal_size = 8GB
 checkpoint_timeout = 1h
 autovacuum = off
