@@ -63,7 +63,7 @@ server-test:
 stress-test:
 	sql-tests/stress/late_rows 10
 	sql-tests/stress/captures 10
-	sql-tests/stress/verify 10
+	sql-tests/stress/verify 20
 
 # Between versions of PostgreSQL, for whoever has several: BINDIRS='/usr/lib/postgresql/*/bin'
 version-test:
