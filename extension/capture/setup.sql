@@ -83,7 +83,7 @@ COMMENT ON COLUMN roneo_capture.consumer.role_name IS 'The role that registered 
 
 -- With the schema qualified everywhere, operators included, and no SET: that would cost 7 us a call.
 CREATE OR REPLACE FUNCTION roneo_capture.version()
-RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 2';
+RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 3';
 COMMENT ON FUNCTION roneo_capture.version() IS 'Of what is installed here; a destination says which it needs.';
 
 CREATE OR REPLACE FUNCTION roneo_capture.queue_name(capture_id integer, segment integer)
@@ -216,10 +216,12 @@ BEGIN
     RETURN format($body$%1$s WHERE NOT x.gone;
     IF NOT FOUND THEN
         INSERT INTO %2$s (xid, op) VALUES (pg_catalog.pg_current_xact_id(), 'r');
-    ELSIF NOT (%3$s) THEN
-        %4$s;
-    ELSIF %5$s THEN
-        PERFORM roneo_capture.guard(%6$s);
+    ELSIF NOT (%3$s) OR %5$s THEN
+        IF NOT (%3$s) THEN
+            %4$s;
+        ELSE
+            PERFORM roneo_capture.guard(%6$s);
+        END IF;
     END IF;$body$, roneo_capture.row_body(c, 'NEW'), roneo_capture.queue_name(c.capture_id, c.segment),
         roneo_capture.same_key(c, '(OLD)', '(NEW)'), roneo_capture.row_body(c, 'OLD'), roneo_capture.one_of_many(), c.capture_id);
 END;

@@ -44,7 +44,7 @@ COMMENT ON FUNCTION roneo.refuse_capture(text, jsonb, text) IS 'Raises RO024 whe
 
 CREATE OR REPLACE FUNCTION roneo.capture_version()
 RETURNS integer LANGUAGE sql IMMUTABLE
-RETURN 2;
+RETURN 3;
 COMMENT ON FUNCTION roneo.capture_version() IS 'Which roneo_capture.version() a source must have at least.';
 
 CREATE OR REPLACE FUNCTION roneo.prepare_source(link text, source_name text, description jsonb)
