@@ -134,3 +134,8 @@ SELECT pg_catalog.pg_extension_config_dump('roneo.observed_state_state_id_seq', 
 
 -- Now called change_print: the name is that of a function for people.
 DROP FUNCTION roneo.fingerprint(jsonb);
+
+-- Keys are matched by the operator of their index, and one function knows which index serves.
+DROP FUNCTION roneo.key_match(name[], text, text);
+DROP FUNCTION roneo.has_arbiter(regclass, name[]);
+DROP FUNCTION roneo.has_live_arbiter(regclass, name[], name);

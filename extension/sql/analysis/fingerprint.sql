@@ -205,20 +205,6 @@ END;
 $$;
 COMMENT ON FUNCTION roneo.try_local_filter(jsonb, text, text) IS 'Raises RO007 where a table of this database does not accept the filter.';
 
-CREATE OR REPLACE FUNCTION roneo.refuse_filter(description jsonb, filter text, problem text)
-RETURNS void LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RAISE EXCEPTION USING
-        ERRCODE = 'RO007',
-        MESSAGE = format('the filter does not fit %I.%I: %s', description #>> '{relation,schema}', description #>> '{relation,name}', problem),
-        DETAIL  = format('Filter: %s', filter),
-        HINT    = 'A filter is a condition over the columns of the table, without the word WHERE.';
-END;
-$$;
-COMMENT ON FUNCTION roneo.refuse_filter(jsonb, text, text) IS 'Raises RO007 for a filter that a server did not accept.';
-
 CREATE OR REPLACE FUNCTION roneo.local_fingerprint(
     wanted text, filter text, columns text[], hash text, any_encoding boolean, path text)
 RETURNS jsonb LANGUAGE plpgsql

@@ -1,17 +1,5 @@
 -- Putting what a capture brought: rows by key, and deletions.
 
-CREATE OR REPLACE FUNCTION roneo.base_type(type_id oid)
-RETURNS oid LANGUAGE sql STABLE
-BEGIN ATOMIC
-    WITH RECURSIVE base AS (
-        SELECT t.oid, t.typtype, t.typbasetype FROM pg_type AS t WHERE t.oid = type_id
-        UNION ALL
-        SELECT t.oid, t.typtype, t.typbasetype FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
-    )
-    SELECT b.oid FROM base AS b WHERE b.typtype <> 'd';
-END;
-COMMENT ON FUNCTION roneo.base_type(oid) IS 'What a domain, of a domain perhaps, is made of; other types are their own.';
-
 -- A key without a row has NULL for the other columns, which a domain may refuse.
 CREATE OR REPLACE FUNCTION roneo.bare_columns(target regclass, columns name[], alias text)
 RETURNS text LANGUAGE sql STABLE
@@ -24,28 +12,6 @@ RETURN (
 );
 COMMENT ON FUNCTION roneo.bare_columns(regclass, name[], text) IS
     'Columns of a table by alias (with its dot, or empty), those of domains as the types under them.';
-
-CREATE OR REPLACE FUNCTION roneo.equality(type_id oid)
-RETURNS text LANGUAGE sql STABLE
-RETURN coalesce((
-    SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
-    FROM pg_opclass AS k
-    JOIN pg_am AS m ON m.oid = k.opcmethod AND m.amname = 'btree'
-    JOIN pg_amop AS a ON a.amopfamily = k.opcfamily AND a.amoplefttype = k.opcintype AND a.amoprighttype = k.opcintype
-        AND a.amopstrategy = 3
-    JOIN pg_operator AS o ON o.oid = a.amopopr
-    JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-    WHERE k.opcdefault AND k.opcintype = roneo.base_type(type_id)), 'OPERATOR(pg_catalog.=)');
-COMMENT ON FUNCTION roneo.equality(oid) IS 'The operator by which an index finds values of a type, whatever the search_path.';
-
-CREATE OR REPLACE FUNCTION roneo.same_key(target regclass, key_columns name[], one text, other text)
-RETURNS text LANGUAGE sql STABLE
-RETURN (
-    SELECT string_agg(format('%1$s.%3$I %4$s %2$s.%3$I', one, other, k.name, roneo.equality(a.atttypid)), ' AND ' ORDER BY k.nr)
-    FROM unnest(key_columns) WITH ORDINALITY AS k (name, nr)
-    JOIN pg_attribute AS a ON a.attrelid = target AND a.attname = k.name
-);
-COMMENT ON FUNCTION roneo.same_key(regclass, name[], text, text) IS 'True where two rows have the same key, as the key''s index sees it.';
 
 CREATE OR REPLACE FUNCTION roneo.image_of(target regclass, columns name[], alias text)
 RETURNS text LANGUAGE sql STABLE

@@ -51,19 +51,6 @@ RETURN (
 COMMENT ON FUNCTION roneo.replay_indexes(jsonb, name[], name) IS
     'The indexes of a source as a table needs them that changes are replayed into: unique ones other than the key deferrable; for logdel only among rows that are not deleted.';
 
-CREATE OR REPLACE FUNCTION roneo.has_live_arbiter(target regclass, key_columns name[], deleted_column name)
-RETURNS boolean LANGUAGE sql STABLE
-RETURN EXISTS (
-    SELECT FROM pg_index AS i
-    WHERE i.indrelid = target AND i.indisunique AND i.indisvalid AND i.indexprs IS NULL
-      AND pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NULL)', deleted_column)
-      AND (SELECT array_agg(a.attname ORDER BY a.attname)
-           FROM pg_attribute AS a
-           WHERE a.attrelid = target AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]))
-          = (SELECT array_agg(k ORDER BY k) FROM unnest(key_columns) AS k));
-COMMENT ON FUNCTION roneo.has_live_arbiter(regclass, name[], name) IS
-    'Whether a table here has a unique index on exactly these columns of the rows that are not deleted.';
-
 CREATE OR REPLACE FUNCTION roneo.require_replay_index(target regclass, key_columns name[], deleted_column name)
 RETURNS void LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -87,7 +74,7 @@ BEGIN
     ELSIF FOUND THEN
         PERFORM roneo.bad_argument(format('unique index %s of %s would not let a deleted key come again', unconditional, target),
             format('Make it one of the rows that are there: … WHERE %I IS NULL.', deleted_column));
-    ELSIF NOT roneo.has_live_arbiter(target, key_columns, deleted_column) THEN
+    ELSIF NOT roneo.has_arbiter(target, key_columns, deleted_column) THEN
         PERFORM roneo.bad_argument(format('%s has no unique index on (%s) of the rows that are not deleted', target, roneo.column_list(key_columns)),
             format('CREATE UNIQUE INDEX ON %s (%s) WHERE %I IS NULL;', target, roneo.column_list(key_columns), deleted_column));
     END IF;
@@ -122,8 +109,7 @@ BEGIN
             EXECUTE statement;
         END LOOP;
     END IF;
-    IF deleted_column IS NULL AND NOT roneo.has_arbiter(target, key_columns)
-       OR deleted_column IS NOT NULL AND NOT roneo.has_live_arbiter(target, key_columns, deleted_column) THEN
+    IF NOT roneo.has_arbiter(target, key_columns, deleted_column) THEN
         EXECUTE concat_ws(' ', format('CREATE UNIQUE INDEX ON %s (%s)', target, roneo.column_list(key_columns)),
                           format(CASE WHEN deleted_column IS NOT NULL THEN 'WHERE %I IS NULL' END, deleted_column));
     END IF;

@@ -139,18 +139,19 @@ RETURN (
 COMMENT ON FUNCTION roneo.natural_key(jsonb, text[]) IS
     'The key of a source table: unique, without NULLs, not partial, of plain columns that are copied; NULL for none.';
 
-CREATE OR REPLACE FUNCTION roneo.has_arbiter(target regclass, key_columns name[])
+CREATE OR REPLACE FUNCTION roneo.has_arbiter(target regclass, key_columns name[], deleted_column name DEFAULT NULL)
 RETURNS boolean LANGUAGE sql STABLE
 RETURN EXISTS (
     SELECT FROM pg_index AS i
     WHERE i.indrelid = target AND i.indisunique AND i.indisvalid AND i.indimmediate
-      AND i.indpred IS NULL AND i.indexprs IS NULL
+      AND i.indexprs IS NULL
+      AND pg_get_expr(i.indpred, i.indrelid) IS NOT DISTINCT FROM format(CASE WHEN deleted_column IS NOT NULL THEN '(%I IS NULL)' END, deleted_column)
       AND (SELECT array_agg(a.attname ORDER BY a.attname)
            FROM pg_attribute AS a
            WHERE a.attrelid = target AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]))
           = (SELECT array_agg(k ORDER BY k) FROM unnest(key_columns) AS k));
-COMMENT ON FUNCTION roneo.has_arbiter(regclass, name[]) IS
-    'Whether a table here has a unique index on exactly these columns, by which rows can be put.';
+COMMENT ON FUNCTION roneo.has_arbiter(regclass, name[], name) IS
+    'Whether a table here has a unique index on exactly these columns, by which rows can be put; with deleted_column one of the rows that are not deleted.';
 
 CREATE OR REPLACE FUNCTION roneo.require_key(description jsonb, key_columns text[])
 RETURNS void LANGUAGE plpgsql STABLE

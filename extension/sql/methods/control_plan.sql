@@ -125,14 +125,14 @@ BEGIN
     IF NOT overwrite THEN
         RETURN NEXT roneo.remove_step(3, format(
             'DELETE FROM %s AS kept USING (SELECT * FROM pg_temp.%I WHERE %s) AS arrived WHERE %s AND ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record',
-            target, roneo.staging_name(r), doomed, roneo.key_match(c.key_columns, 'arrived', 'kept'),
+            target, roneo.staging_name(r), doomed, roneo.same_key(r.dest, c.key_columns, 'arrived', 'kept'),
             (SELECT string_agg(format('kept.%I', k), ', ') FROM unnest(columns) AS k),
             (SELECT string_agg(format('arrived.%I', k), ', ') FROM unnest(columns) AS k)));
     END IF;
     IF overwrite OR c.repull_to IS NULL THEN
         RETURN NEXT roneo.remove_step(3, format(
             'DELETE FROM %s AS kept WHERE %s AND NOT EXISTS (SELECT FROM pg_temp.%I AS arrived WHERE %s)',
-            target, doomed, roneo.staging_name(r), roneo.key_match(c.key_columns, 'arrived', 'kept')));
+            target, doomed, roneo.staging_name(r), roneo.same_key(r.dest, c.key_columns, 'arrived', 'kept')));
     END IF;
 END;
 $$;

@@ -86,6 +86,20 @@ $$;
 COMMENT ON FUNCTION roneo.describe_source(text, text, text) IS
     'Describes a table of a source over dblink and tries the filter on it; raises RO004, RO006, RO007 and what open_link raises.';
 
+CREATE OR REPLACE FUNCTION roneo.refuse_filter(description jsonb, filter text, problem text)
+RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION USING
+        ERRCODE = 'RO007',
+        MESSAGE = format('the filter does not fit %I.%I: %s', description #>> '{relation,schema}', description #>> '{relation,name}', problem),
+        DETAIL  = format('Filter: %s', filter),
+        HINT    = 'A filter is a condition over the columns of the table, without the word WHERE.';
+END;
+$$;
+COMMENT ON FUNCTION roneo.refuse_filter(jsonb, text, text) IS 'Raises RO007 for a filter that a server did not accept.';
+
 CREATE OR REPLACE FUNCTION roneo.try_filter(link text, description jsonb, filter text)
 RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -99,12 +113,7 @@ EXCEPTION WHEN query_canceled THEN
     RAISE;
 WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;
-    RAISE EXCEPTION USING
-        ERRCODE = 'RO007',
-        MESSAGE = format('the filter does not fit %I.%I: %s',
-                         description #>> '{relation,schema}', description #>> '{relation,name}', problem),
-        DETAIL  = format('Filter: %s', filter),
-        HINT    = 'A filter is a condition over the columns of the source, without the word WHERE.';
+    PERFORM roneo.refuse_filter(description, filter, problem);
 END;
 $$;
 COMMENT ON FUNCTION roneo.try_filter(text, jsonb, text) IS 'Raises RO007 where the source does not accept the filter.';

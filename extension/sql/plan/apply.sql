@@ -13,13 +13,39 @@ RETURN roneo.dest_step(1, 'make a table for what arrives', format(
 COMMENT ON FUNCTION roneo.staging_step(roneo.replica, name[]) IS
     'A step that makes an empty temporary table with the columns that are copied; nothing is indexed, nothing analysed.';
 
-CREATE OR REPLACE FUNCTION roneo.key_match(key_columns name[], one text, other text)
-RETURNS text LANGUAGE sql IMMUTABLE
+CREATE OR REPLACE FUNCTION roneo.base_type(type_id oid)
+RETURNS oid LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH RECURSIVE base AS (
+        SELECT t.oid, t.typtype, t.typbasetype FROM pg_type AS t WHERE t.oid = type_id
+        UNION ALL
+        SELECT t.oid, t.typtype, t.typbasetype FROM base AS b JOIN pg_type AS t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+    )
+    SELECT b.oid FROM base AS b WHERE b.typtype <> 'd';
+END;
+COMMENT ON FUNCTION roneo.base_type(oid) IS 'What a domain, of a domain perhaps, is made of; other types are their own.';
+
+CREATE OR REPLACE FUNCTION roneo.equality(type_id oid)
+RETURNS text LANGUAGE sql STABLE
+RETURN coalesce((
+    SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+    FROM pg_opclass AS k
+    JOIN pg_am AS m ON m.oid = k.opcmethod AND m.amname = 'btree'
+    JOIN pg_amop AS a ON a.amopfamily = k.opcfamily AND a.amoplefttype = k.opcintype AND a.amoprighttype = k.opcintype
+        AND a.amopstrategy = 3
+    JOIN pg_operator AS o ON o.oid = a.amopopr
+    JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+    WHERE k.opcdefault AND k.opcintype = roneo.base_type(type_id)), 'OPERATOR(pg_catalog.=)');
+COMMENT ON FUNCTION roneo.equality(oid) IS 'The operator by which an index finds values of a type, whatever the search_path.';
+
+CREATE OR REPLACE FUNCTION roneo.same_key(target regclass, key_columns name[], one text, other text)
+RETURNS text LANGUAGE sql STABLE
 RETURN (
-    SELECT string_agg(format('%2$s.%1$I = %3$s.%1$I', k.name, one, other), ' AND ' ORDER BY k.place)
-    FROM unnest(key_columns) WITH ORDINALITY AS k (name, place)
+    SELECT string_agg(format('%1$s.%3$I %4$s %2$s.%3$I', one, other, k.name, roneo.equality(a.atttypid)), ' AND ' ORDER BY k.nr)
+    FROM unnest(key_columns) WITH ORDINALITY AS k (name, nr)
+    JOIN pg_attribute AS a ON a.attrelid = target AND a.attname = k.name
 );
-COMMENT ON FUNCTION roneo.key_match(name[], text, text) IS 'True where two rows have the same key.';
+COMMENT ON FUNCTION roneo.same_key(regclass, name[], text, text) IS 'True where two rows have the same key, as the key''s index sees it.';
 
 -- IS DISTINCT FROM calls 1.0 and 1.00 the same, fails on json, and has no operator for some types;
 -- *<> compares the images of the values.
@@ -58,7 +84,7 @@ SELECT pg_catalog.jsonb_build_object('inserted', n.missing, 'updated', (SELECT p
 FROM (SELECT pg_catalog.count(*) AS missing FROM (SELECT DISTINCT %2$s FROM pg_temp.%3$I) AS arrived
       WHERE NOT EXISTS (SELECT FROM %4$I.%5$I AS kept WHERE %6$s)) AS n$put$,
             insert_rows, roneo.column_list(key_columns), roneo.staging_name(r), r.dest_schema, r.dest_name,
-            roneo.key_match(key_columns, 'kept', 'arrived'))
+            roneo.same_key(r.dest, key_columns, 'kept', 'arrived'))
     ELSE format($put$WITH put AS (
     %1$s
     RETURNING %2$s AS is_new
@@ -139,7 +165,7 @@ BEGIN ATOMIC
         'BEGIN IF EXISTS (SELECT FROM pg_temp.%I AS arrived WHERE NOT EXISTS (SELECT FROM %I.%I AS kept WHERE %s)) THEN '
         'RAISE EXCEPTION USING ERRCODE = ''RO014'', MESSAGE = ''rows that arrived are not in the destination'', '
         'HINT = ''Look for a trigger on the destination that swallows rows.''; END IF; END',
-        roneo.staging_name(r), r.dest_schema, r.dest_name, roneo.key_match(key_columns, 'kept', 'arrived')))) AS s
+        roneo.staging_name(r), r.dest_schema, r.dest_name, roneo.same_key(r.dest, key_columns, 'kept', 'arrived')))) AS s
     -- Before each row, at INSERT or UPDATE.
     WHERE EXISTS (SELECT FROM pg_partition_tree(r.dest) AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
                   WHERE t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0 AND t.tgenabled <> 'D')

@@ -144,22 +144,25 @@ $$;
 COMMENT ON FUNCTION roneo.begin_over_link(regclass) IS
     'First phase of the SQL hand: what begin_refresh returns for a replica and its group; raises RO002 where one of them is being refreshed.';
 
-CREATE OR REPLACE FUNCTION roneo.refresh_over_link(dest regclass, options jsonb)
-RETURNS bigint LANGUAGE plpgsql
+-- What a refresh and a verification have in common. The connection stays open for who called.
+CREATE OR REPLACE FUNCTION roneo.bring_over_link(
+    dest regclass, options jsonb, OUT link text, OUT answer jsonb, OUT dest_owner name, OUT began timestamptz,
+    OUT run_id bigint, OUT outcome text, OUT again boolean, OUT message text)
+LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
-    began   timestamptz := clock_timestamp();
-    begun   jsonb := roneo.begin_over_link(dest);
-    link    text;
+    begun   jsonb;
     answers jsonb;
     reports jsonb;
     owner   name;
     -- A snapshot whose view is built anew has another oid afterwards.
-    asked   integer := (SELECT r.replica_id FROM roneo.replica AS r WHERE r.dest = refresh_over_link.dest);
-    ended   bigint;
+    asked   integer := (SELECT r.replica_id FROM roneo.replica AS r WHERE r.dest = bring_over_link.dest);
 BEGIN
-    link := roneo.open_guarded_link(dest, begun #>> '{0,source_name}');
+    began := clock_timestamp();
+    begun := roneo.begin_over_link(bring_over_link.dest);
+    link := roneo.open_guarded_link(bring_over_link.dest, begun #>> '{0,source_name}');
     answers := roneo.answers_over_link(begun, options, link);
     PERFORM roneo.require_known_encoding(answers);
     reports := roneo.run_steps(answers, link, begun);
@@ -167,16 +170,41 @@ BEGIN
     FOR owner IN SELECT DISTINCT b.one ->> 'dest_owner' FROM jsonb_array_elements(begun) AS b (one) LOOP
         PERFORM roneo.run_as(owner, 'SET CONSTRAINTS ALL IMMEDIATE');
     END LOOP;
-    SELECT f.run_id INTO STRICT ended
+    SELECT f.run_id, f.outcome, f.again, f.message INTO STRICT run_id, outcome, again, message
     FROM roneo.finish_refresh(answers, roneo.results_of(begun, reports, began)) AS f
     WHERE f.replica_id = asked;
+    answer := (SELECT a FROM jsonb_array_elements(answers) AS a WHERE (a ->> 'replica_id')::integer = asked);
+    dest_owner := (SELECT b.one ->> 'dest_owner' FROM jsonb_array_elements(begun) AS b (one) WHERE (b.one ->> 'replica_id')::integer = asked);
+END;
+$$;
+COMMENT ON FUNCTION roneo.bring_over_link(regclass, jsonb) IS
+    'All four phases of one refresh by the SQL hand, of a replica with its group: what the source answered about that replica, and how it ended.';
+
+CREATE OR REPLACE FUNCTION roneo.end_over_link(link text)
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     PERFORM roneo.close_link(link);
     PERFORM set_config('roneo.limits', '', true);
-    RETURN ended;
+END;
+$$;
+COMMENT ON FUNCTION roneo.end_over_link(text) IS 'Ends what bring_over_link has begun: its connection and its limits.';
+
+CREATE OR REPLACE FUNCTION roneo.refresh_over_link(dest regclass, options jsonb)
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    brought record;
+BEGIN
+    SELECT b.* INTO STRICT brought FROM roneo.bring_over_link(dest, options) AS b;
+    PERFORM roneo.end_over_link(brought.link);
+    RETURN brought.run_id;
 END;
 $$;
 COMMENT ON FUNCTION roneo.refresh_over_link(regclass, jsonb) IS
-    'All four phases of one refresh by the SQL hand, of a replica with its group; returns its run.';
+    'One refresh by the SQL hand, of a replica with its group; returns its run.';
 
 CREATE OR REPLACE FUNCTION roneo.refresh_or_stage(dest regclass, options jsonb)
 RETURNS bigint LANGUAGE plpgsql

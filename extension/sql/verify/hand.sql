@@ -42,41 +42,31 @@ END;
 $$;
 COMMENT ON FUNCTION roneo.phase_over_link(jsonb, jsonb, text, name) IS 'Executes what verify_plan says is next; returns the report of each step.';
 
--- A refresh as refresh_over_link does it, but for the end: the snapshot of the source stays open.
 CREATE OR REPLACE FUNCTION roneo.verify_over_link(dest regclass, options jsonb)
 RETURNS jsonb LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    began   timestamptz := clock_timestamp();
-    begun   jsonb := roneo.begin_over_link(dest);
-    asked   integer := (SELECT r.replica_id FROM roneo.replica AS r WHERE r.dest = verify_over_link.dest);
-    owner   name := (SELECT b.one ->> 'dest_owner' FROM jsonb_array_elements(begun) AS b (one) WHERE (b.one ->> 'replica_id')::integer = asked);
-    link    text := roneo.open_guarded_link(dest, begun #>> '{0,source_name}');
-    answers jsonb := roneo.answers_over_link(begun, options || '{"verify": true}', link);
-    answer  jsonb := (SELECT a FROM jsonb_array_elements(answers) AS a WHERE (a ->> 'replica_id')::integer = asked);
-    reports jsonb;
-    ended   record;
+    brought record;
     state   jsonb;
 BEGIN
-    PERFORM roneo.require_known_encoding(answers);
-    reports := roneo.run_steps(answers, link, begun);
-    PERFORM roneo.run_as(owner, 'SET CONSTRAINTS ALL IMMEDIATE');
-    SELECT f.* INTO STRICT ended FROM roneo.finish_refresh(answers, roneo.results_of(begun, reports, began)) AS f WHERE f.replica_id = asked;
-    IF ended.again OR ended.outcome = 'deferred' THEN
-        PERFORM roneo.close_link(link);
-        PERFORM set_config('roneo.limits', '', true);
-        RETURN jsonb_build_object('again', ended.again, 'verdict', 'undecided', 'why', coalesce(ended.message, 'there is more to read first'));
+    -- With this option the snapshot of the source stays open.
+    SELECT b.* INTO STRICT brought FROM roneo.bring_over_link(dest, options || '{"verify": true}') AS b;
+    IF brought.again OR brought.outcome = 'deferred' THEN
+        PERFORM roneo.end_over_link(brought.link);
+        RETURN jsonb_build_object('again', brought.again, 'verdict', 'undecided', 'why', coalesce(brought.message, 'there is more to read first'));
     END IF;
-    state := roneo.verify_start(answer, options || jsonb_build_object('skipped', ended.outcome = 'unchanged', 'state', answer #> '{before,state}'));
+    state := roneo.verify_start(brought.answer,
+        options || jsonb_build_object('skipped', brought.outcome = 'unchanged', 'state', brought.answer #> '{before,state}'));
     WHILE state ->> 'phase' <> 'done' LOOP
-        state := roneo.verify_judge(answer, state, roneo.phase_over_link(answer, state, link, owner));
+        state := roneo.verify_judge(brought.answer, state,
+            roneo.phase_over_link(brought.answer, state, brought.link, brought.dest_owner));
     END LOOP;
-    PERFORM roneo.run_as(owner, 'SET CONSTRAINTS ALL IMMEDIATE');
-    PERFORM roneo.tell_link(link, 'ROLLBACK');
-    PERFORM roneo.close_link(link);
-    PERFORM set_config('roneo.limits', '', true);
-    RETURN (SELECT to_jsonb(f) FROM roneo.verify_finish(answer, state, jsonb_build_object('started_at', began, 'seconds', extract(epoch FROM clock_timestamp() - began))) AS f);
+    PERFORM roneo.run_as(brought.dest_owner, 'SET CONSTRAINTS ALL IMMEDIATE');
+    PERFORM roneo.tell_link(brought.link, 'ROLLBACK');
+    PERFORM roneo.end_over_link(brought.link);
+    RETURN (SELECT to_jsonb(f) FROM roneo.verify_finish(brought.answer, state, jsonb_build_object(
+        'started_at', brought.began, 'seconds', extract(epoch FROM clock_timestamp() - brought.began))) AS f);
 END;
 $$;
 COMMENT ON FUNCTION roneo.verify_over_link(regclass, jsonb) IS 'Refreshes a replica and compares it with its source in the same snapshot.';
