@@ -6,14 +6,16 @@ SELECT no_plan();
 \ir ../support/kinds.sql
 
 -- The hash of expressions of types, as verify asks for it. Settings are those of a refresh.
-CREATE FUNCTION hash_of(expressions text[], types text[], weak text[] DEFAULT '{}', recode text DEFAULT NULL, nullable boolean DEFAULT true)
+CREATE FUNCTION hash_of(expressions text[], types text[], weak text[] DEFAULT '{}', recode text DEFAULT NULL, nullable boolean DEFAULT true,
+                        seldom_null boolean DEFAULT false)
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     answer bigint;
 BEGIN
     PERFORM roneo.pin_settings();
     EXECUTE format('SELECT %s', roneo.row_hash((
-        SELECT jsonb_agg(jsonb_build_object('expression', format('(%s)', e), 'kind', roneo.hash_kind(t), 'nullable', nullable) ORDER BY nr)
+        SELECT jsonb_agg(jsonb_build_object('expression', format('(%s)', e), 'kind', CASE WHEN t LIKE 'numeric(%' THEN 'scaled' ELSE roneo.hash_kind(t) END,
+                                            'nullable', nullable, 'seldom_null', seldom_null) ORDER BY nr)
         FROM unnest(expressions, types) WITH ORDINALITY AS u (e, t, nr)), weak, recode)) INTO answer;
     RETURN answer;
 END $$;
@@ -24,6 +26,14 @@ INSERT INTO pair VALUES
     ('a NULL truth', 'boolean', 'NULL::bool', 'false'), ('a NULL time', 'timestamp with time zone', 'NULL::timestamptz', '''2000-01-01 00:00+00''::timestamptz'),
     ('a NULL uuid', 'uuid', 'NULL::uuid', '''00000000-0000-0000-0000-000000000000''::uuid'),
     ('a scale', 'numeric', '1.0', '1.00'), ('a sign', 'numeric', '1', '-1'), ('zeros with another scale', 'numeric', '0', '0.0'),
+    ('a myriad', 'numeric', '1.00', '10000.00'), ('a sign where all have one scale', 'numeric(12,2)', '1.50', '-1.50'),
+    ('a myriad where all have one scale', 'numeric(12,2)', '1.00', '10000.00'), ('what is no number', 'numeric(12,2)', '''NaN''::numeric', '0.00'),
+    ('a second', 'timestamp with time zone', '''1999-12-31 23:59:59+00''::timestamptz', '''2000-01-01 00:00:00+00''::timestamptz'),
+    ('a microsecond of long ago', 'timestamp with time zone', '''0800-12-25 12:00:00.000001+00''::timestamptz', '''0800-12-25 12:00:00+00''::timestamptz'),
+    ('a microsecond before Christ', 'timestamp without time zone', '''4713-01-01 00:00:00.000002 BC''::timestamp', '''4713-01-01 00:00:00.000001 BC''::timestamp'),
+    ('a microsecond of our days', 'timestamp with time zone', '''1860-01-01 00:00:00.000001+00''::timestamptz', '''1860-01-01 00:00:00.000002+00''::timestamptz'),
+    ('a microsecond of the next century', 'timestamp with time zone', '''2139-12-31 23:59:59.999998+00''::timestamptz', '''2139-12-31 23:59:59.999999+00''::timestamptz'),
+    ('a day', 'date', '''1999-12-31''::date', '''2000-01-01''::date'),
     ('NaN and infinity', 'numeric', '''NaN''::numeric', '''Infinity''::numeric'),
     ('the last bit of a float', 'double precision', '0.3::float8', '0.1::float8 + 0.2::float8'),
     ('the last bit of a real', 'real', '''1e-45''::float4', '''0''::float4'),
@@ -46,12 +56,16 @@ INSERT INTO pair VALUES
     ('a net', 'inet', '''10.0.0.1''::inet', '''10.0.0.1/24''::inet'), ('a zero point', 'point', '''(0,0)''::point', '''(0,-0)''::point'),
     ('a char', '"char"', '''a''::"char"', '''b''::"char"'), ('text that marks NULL', 'text', 'E''\\N''', 'NULL::text');
 SELECT isnt(hash_of(ARRAY[one], ARRAY[type]), hash_of(ARRAY[other], ARRAY[type]), format('%s is seen', what)) FROM pair;
-SELECT isnt(hash_of(ARRAY[one], ARRAY[type], ARRAY[roneo.hash_kind(type)]), hash_of(ARRAY[other], ARRAY[type], ARRAY[roneo.hash_kind(type)]),
+SELECT isnt(hash_of(ARRAY[one], ARRAY[type], seldom_null => true), hash_of(ARRAY[other], ARRAY[type], seldom_null => true),
+            format('%s is seen where NULL is not looked for first', what)) FROM pair;
+SELECT isnt(hash_of(ARRAY[one], ARRAY[type], ARRAY[roneo.hash_kind(type)], seldom_null => true), hash_of(ARRAY[other], ARRAY[type], ARRAY[roneo.hash_kind(type)], seldom_null => true),
             format('%s is seen by md5', what)) FROM pair;
 SELECT isnt(hash_of(ARRAY[one], ARRAY[type], '{int4}'), hash_of(ARRAY[other], ARRAY[type], '{int4}'), format('%s is seen by md5 alone', what)) FROM pair;
 
 -- Where values are swapped: between columns, whatever they are, and between rows under a sum.
 SELECT isnt(hash_of(ARRAY[one, other], ARRAY[type, type]), hash_of(ARRAY[other, one], ARRAY[type, type]), format('%s: columns swapped', what)) FROM pair;
+SELECT isnt(hash_of(ARRAY[one, other], ARRAY[type, type], seldom_null => true), hash_of(ARRAY[other, one], ARRAY[type, type], seldom_null => true),
+            format('%s: columns swapped that are seldom NULL', what)) FROM pair;
 SELECT isnt(hash_of(ARRAY[one, other], ARRAY[type, type], nullable => false), hash_of(ARRAY[other, one], ARRAY[type, type], nullable => false),
             format('%s: columns swapped that are never NULL', what))
 FROM pair WHERE concat(one, other) !~ '^NULL|NULL::';
@@ -60,6 +74,13 @@ FROM (VALUES ('integer', '0', '7'), ('bigint', '0::bigint', '7::bigint'), ('time
              ('time without time zone', '''00:00''::time', '''01:00''::time'), ('numeric', '0', '1'), ('double precision', '0::float8', '1::float8'),
              ('text', '''''', '''a'''), ('integer', 'NULL::int', '7'), ('uuid', '''00000000-0000-0000-0000-000000000000''::uuid',
               '''a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11''::uuid')) AS v (type, zero, other);
+-- In the last column nothing comes after them that would tell.
+SELECT is(count(*) FILTER (
+        WHERE hash_of(ARRAY[n::text, one], ARRAY['integer', type])::numeric + hash_of(ARRAY[(-n)::text, other], ARRAY['integer', type])
+            = hash_of(ARRAY[n::text, other], ARRAY['integer', type])::numeric + hash_of(ARRAY[(-n)::text, one], ARRAY['integer', type])),
+    0::bigint, format('%s: swapped between rows', what))
+FROM pair, generate_series(1, 8) AS n
+GROUP BY what;
 SELECT isnt(hash_of('{1,2}', '{integer,integer}')::numeric + hash_of('{3,4}', '{integer,integer}'),
             hash_of('{1,4}', '{integer,integer}')::numeric + hash_of('{3,2}', '{integer,integer}'), 'values swapped between rows change the sum');
 
@@ -117,7 +138,7 @@ CREATE TEMP TABLE hands (there jsonb);
 SELECT dblink_exec('here', roneo.source_opening()) \g /dev/null
 INSERT INTO hands SELECT v::jsonb FROM dblink('here', roneo.handshake_query()) AS t (v text);
 SELECT set_eq('SELECT jsonb_object_keys(there) FROM hands',
-    $$ VALUES ('int4'), ('int8'), ('bool'), ('oid'), ('numeric'), ('date'), ('uuid'), ('timestamp'), ('time'), ('bytes'), ('padded'), ('ascii'), ('text') $$,
+    $$ VALUES ('int4'), ('int8'), ('bool'), ('oid'), ('numeric'), ('scaled'), ('date'), ('uuid'), ('timestamp'), ('timestamptz'), ('time'), ('bytes'), ('padded'), ('ascii'), ('text') $$,
     'constants of each kind are asked for');
 SELECT is(roneo.weak_kinds(there, there), '{}', 'one server agrees with itself') FROM hands;
 SELECT is(roneo.weak_kinds(there, (there || '{"uuid": "1"}') - 'time'::text), '{time,uuid}', 'what differs or is missing is hashed by md5') FROM hands;

@@ -76,14 +76,16 @@ SELECT is_empty($$ SELECT name FROM contents('kinds_dml') AS here JOIN sent USIN
 
 -- The same by md5, as between machines that hash differently.
 SELECT is(roneo.weak_kinds('{"int4": "1"}', '{"int4": "2"}'), '{int4}', 'kinds are told apart');
-CREATE FUNCTION pg_temp.sums(weak text[]) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION pg_temp.sums(weak text[], seldom_null boolean) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     there   jsonb;
     here    jsonb;
     columns jsonb;
 BEGIN
     PERFORM roneo.pin_settings();
-    columns := roneo.verified_columns(public.source_value(roneo.columns_query('''app.kinds''::regclass'))::jsonb, roneo.local_relation('public.kinds_dml'::regclass) -> 'columns');
+    columns := roneo.local_relation('public.kinds_dml'::regclass) -> 'columns';
+    columns := roneo.verified_columns(public.source_value(roneo.columns_query('''app.kinds''::regclass'))::jsonb, columns,
+        ARRAY(SELECT c ->> 'name' FROM jsonb_array_elements(columns) AS c WHERE seldom_null)::name[]);
     PERFORM public.dblink_connect('there', current_setting('test.source_conninfo'));
     PERFORM public.dblink_exec('there', roneo.source_opening());
     SELECT v::jsonb INTO there FROM public.dblink('there', roneo.sums_query(jsonb_build_object('columns', columns, 'key', '["id"]'::jsonb, 'from', 'app.kinds'), 'there', weak)) AS t (v text);
@@ -91,6 +93,7 @@ BEGIN
     EXECUTE roneo.sums_query(jsonb_build_object('columns', columns, 'key', '["id"]'::jsonb, 'target', 'public.kinds_dml'), 'here', weak) INTO here;
     RETURN format('%s rows, differing: %s', there ->> 'rows', roneo.differing_buckets(there, here));
 END $$;
-SELECT is(pg_temp.sums(w), '13 rows, differing: {}', format('equal with %s by md5', w)) FROM unnest(ARRAY['{uuid,ascii}', '{text}', '{timestamp,date,time,padded,bytes}'] ) AS x (l), LATERAL (SELECT l::text[] AS w) AS y;
+SELECT is(pg_temp.sums('{}', s), '13 rows, differing: {}', format('equal; taken to be seldom NULL: %s', s)) FROM unnest('{true,false}'::boolean[]) AS s;
+SELECT is(pg_temp.sums(w, true), '13 rows, differing: {}', format('equal with %s by md5', w)) FROM unnest(ARRAY['{uuid,ascii}', '{text}', '{timestamp,date,time,padded,bytes}'] ) AS x (l), LATERAL (SELECT l::text[] AS w) AS y;
 
 SELECT * FROM finish();

@@ -47,7 +47,7 @@ COMMENT ON FUNCTION roneo.fingerprint_columns(jsonb, text[]) IS 'What a fingerpr
 
 CREATE OR REPLACE FUNCTION roneo.fingerprint_weak(hash text)
 RETURNS text[] LANGUAGE sql IMMUTABLE
-RETURN CASE hash WHEN 'md5' THEN ARRAY['ascii', 'bool', 'bytes', 'date', 'int4', 'int8', 'oid', 'padded', 'text', 'time', 'timestamp', 'uuid'] ELSE '{}' END;
+RETURN CASE hash WHEN 'md5' THEN ARRAY['ascii', 'bool', 'bytes', 'date', 'int4', 'int8', 'numeric', 'oid', 'padded', 'text', 'time', 'timestamp', 'timestamptz', 'uuid'] ELSE '{}' END;
 COMMENT ON FUNCTION roneo.fingerprint_weak(text) IS 'The kinds that are hashed by md5: with md5, all of them.';
 
 CREATE OR REPLACE FUNCTION roneo.require_fingerprintable(place text, wanted text, description jsonb, columns text[], hash text)

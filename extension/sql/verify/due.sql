@@ -43,7 +43,7 @@ BEGIN
     FROM roneo.range_column_of(r) AS p
     JOIN pg_class AS c ON c.oid = p.target
     LEFT JOIN pg_attribute AS a ON a.attrelid = p.target AND a.attname = p.range_column;
-    IF place.wanted > 1 AND place.kind IN ('int4', 'int8', 'date', 'timestamp', 'uuid') THEN
+    IF place.wanted > 1 AND place.kind IN ('int4', 'int8', 'date', 'timestamp', 'timestamptz', 'uuid') THEN
         bounds := roneo.slice_bounds(place.target, place.range_column, place.wanted);
     END IF;
     INSERT INTO roneo.verification_slice (replica_id, slice, from_value, to_value)

@@ -17,7 +17,8 @@ RETURN CASE
     WHEN base_type = 'numeric' THEN 'numeric'
     WHEN base_type = 'date' THEN 'date'
     WHEN base_type = 'uuid' THEN 'uuid'
-    WHEN base_type LIKE 'timestamp %' AND base_type NOT LIKE '%]' THEN 'timestamp'
+    WHEN base_type = 'timestamp with time zone' THEN 'timestamptz'
+    WHEN base_type = 'timestamp without time zone' THEN 'timestamp'
     WHEN base_type = 'time without time zone' THEN 'time'
     WHEN base_type = 'bytea' THEN 'bytes'
     WHEN base_type IN ('character', 'bpchar') THEN 'padded'
@@ -51,15 +52,10 @@ RETURN CASE kind
 END;
 COMMENT ON FUNCTION roneo.text_form(text, text, text) IS 'An expression for what a value looks like as text, under the pinned settings.';
 
--- A date has no hash function that could be called before PostgreSQL 18; its infinities are as far
--- from the others as an integer can be.
 CREATE OR REPLACE FUNCTION roneo.hashable_form(kind text, expression text, recode text)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE
     WHEN kind = 'bool' THEN format('(%s)::pg_catalog.int4', expression)
-    WHEN kind = 'date' THEN format(
-        'CASE WHEN pg_catalog.isfinite(%1$s) THEN %1$s - DATE ''2000-01-01'' WHEN %1$s = ''infinity'' THEN 2147483647 '
-        'WHEN %1$s = ''-infinity'' THEN -2147483648 END', expression)
     WHEN kind IN ('text', 'padded', 'bytes', 'ascii') THEN roneo.text_form(kind, expression, recode)
     ELSE expression
 END;
@@ -68,62 +64,72 @@ COMMENT ON FUNCTION roneo.hashable_form(text, text, text) IS 'An expression for 
 CREATE OR REPLACE FUNCTION roneo.neutral_value(kind text)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE
-    WHEN kind IN ('int4', 'int8', 'bool', 'date', 'oid', 'numeric') THEN '0'
+    WHEN kind IN ('int4', 'int8', 'bool', 'oid', 'numeric', 'scaled') THEN '0'
     WHEN kind = 'uuid' THEN '''00000000-0000-0000-0000-000000000000'''
-    WHEN kind = 'timestamp' THEN '''2000-01-01 00:00:00'''
+    WHEN kind IN ('date', 'timestamp', 'timestamptz') THEN '''2000-01-01'''
     WHEN kind = 'time' THEN '''00:00:00'''
     ELSE '''''' END;
 COMMENT ON FUNCTION roneo.neutral_value(text) IS
     'What stands for NULL in the hash of a kind; that it is NULL is hashed before.';
 
--- Zero as a float is hashed as its seed, unchanged; so an integer is hashed after each. A float has
--- the microseconds of some centuries to the last one, others are told by those within the minute.
+-- Zero as a float is hashed as its seed, unchanged, and some hashes of numerics differ in their last
+-- bit alone; so an integer is hashed after each. Dates and timestamps become floats by what measures
+-- ranges, the cheapest function that takes them. A float has the microseconds of the years around 2000
+-- to the last one, others are told by those within the minute.
 CREATE OR REPLACE FUNCTION roneo.hash_link(kind text, value text, seed text)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format(CASE
-    WHEN kind IN ('int4', 'bool', 'date') THEN 'pg_catalog.hashint4extended(%1$s, %2$s)'
+    WHEN kind IN ('int4', 'bool') THEN 'pg_catalog.hashint4extended(%1$s, %2$s)'
     -- By itself it would take the halves of a bigint for one.
     WHEN kind = 'int8' THEN 'pg_catalog.hashint8extended(%1$s, pg_catalog.hashint4extended((%1$s >> 32)::pg_catalog.int4, %2$s))'
     WHEN kind = 'oid' THEN 'pg_catalog.hashoidextended(%1$s, %2$s)'
     -- By itself it takes 1.0 and 1.00 for the same, a number and its negative, and all that are none.
     WHEN kind = 'numeric' THEN
-        'pg_catalog.hash_numeric_extended(%1$s, pg_catalog.hashint4extended('
-        'coalesce(pg_catalog.scale(%1$s) * 2 + (%1$s < 0)::pg_catalog.int4, -pg_catalog.length((%1$s)::pg_catalog.text)), %2$s))'
+        'pg_catalog.hashint4extended(coalesce(pg_catalog.scale(%1$s) * 2 + (%1$s < 0)::pg_catalog.int4, -pg_catalog.length((%1$s)::pg_catalog.text)), '
+        'pg_catalog.hash_numeric_extended(%1$s, %2$s))'
+    -- All have one scale, and nothing that is no number but NaN, which is not hashed as zero is.
+    WHEN kind = 'scaled' THEN 'pg_catalog.hashint4extended((%1$s < 0)::pg_catalog.int4, pg_catalog.hash_numeric_extended(%1$s, %2$s))'
     WHEN kind = 'uuid' THEN 'pg_catalog.uuid_hash_extended(%1$s, %2$s)'
+    WHEN kind = 'date' THEN 'pg_catalog.hashint4extended(0, pg_catalog.hashfloat8extended(pg_catalog.daterange_subdiff(%1$s, ''2000-01-01''), %2$s))'
     WHEN kind = 'time' THEN 'pg_catalog.hashint4extended(0, pg_catalog.hashfloat8extended(pg_catalog.date_part(''epoch'', %1$s), %2$s))'
-    WHEN kind = 'timestamp' THEN
-        'pg_catalog.hashint4extended(CASE WHEN %1$s >= ''1740-01-01'' AND %1$s < ''2200-01-01'' THEN 0 '
-        'ELSE coalesce(pg_catalog.date_part(''microseconds'', %1$s)::pg_catalog.int4, -1) END, '
-        'pg_catalog.hashfloat8extended(pg_catalog.date_part(''epoch'', %1$s), %2$s))'
+    WHEN kind IN ('timestamp', 'timestamptz') THEN
+        'pg_catalog.hashint4extended(CASE WHEN %1$s >= ''1860-01-01'' AND %1$s < ''2140-01-01'' THEN 0 '
+        'WHEN %1$s IS NOT NULL THEN coalesce(pg_catalog.date_part(''microseconds'', %1$s)::pg_catalog.int4, -1) END, '
+        'pg_catalog.hashfloat8extended(pg_catalog.%3$s(%1$s, ''2000-01-01''), %2$s))'
     WHEN kind = 'md5' THEN '(''x'' || pg_catalog.left(pg_catalog.md5(pg_catalog.concat(%2$s, '':'', %1$s)), 16))::pg_catalog.bit(64)::pg_catalog.int8'
     ELSE 'pg_catalog.hashtextextended(%1$s, %2$s)'
-    END, value, seed);
+    END, value, seed, CASE kind WHEN 'timestamp' THEN 'tsrange_subdiff' ELSE 'tstzrange_subdiff' END);
 COMMENT ON FUNCTION roneo.hash_link(text, text, text) IS
-    'An expression for the hash of a value that is not NULL, after those of which seed is the hash.';
+    'An expression for the hash of a value after those of which seed is the hash; NULL for NULL, but by md5.';
 
--- One link a column; which columns are NULL is the first link. Nested without end an expression
--- outgrows the server's stack; so after thirty columns a new chain begins.
-CREATE OR REPLACE FUNCTION roneo.chain_hash(columns jsonb, weak text[], recode text)
+-- Most rows have no NULL, and are told so by one call.
+CREATE OR REPLACE FUNCTION roneo.null_flags(columns jsonb)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN (
+    SELECT CASE WHEN count(*) > 0 THEN format('(CASE WHEN pg_catalog.num_nulls(%s) = 0 THEN 0 ELSE %s END)',
+        string_agg(n.expression, ', ' ORDER BY n.place),
+        string_agg(format('CASE WHEN %s IS NULL THEN %s ELSE 0 END', n.expression, 1 << n.place), ' + ' ORDER BY n.place)) END
+    FROM (SELECT c.col ->> 'expression' AS expression, (row_number() OVER (ORDER BY c.nr) - 1)::integer AS place
+          FROM jsonb_array_elements(columns) WITH ORDINALITY AS c (col, nr)
+          WHERE (c.col ->> 'nullable')::boolean) AS n
+);
+COMMENT ON FUNCTION roneo.null_flags(jsonb) IS
+    'An expression for an integer that says which of up to thirty columns are NULL; NULL where none can be.';
+
+-- One link a column; which columns are NULL is the first link.
+CREATE OR REPLACE FUNCTION roneo.hash_chain(columns jsonb, weak text[], recode text)
 RETURNS text LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    col    jsonb;
-    kind   text;
-    flags  text;
-    chain  text := '0';
-    plain  boolean := NOT weak && ARRAY['int4', 'text'];
+    col   jsonb;
+    kind  text;
+    plain boolean := NOT weak && ARRAY['int4', 'text'];
+    flags text := roneo.null_flags(columns);
+    chain text := '0';
 BEGIN
-    -- Most rows have no NULL, and are told so by one call.
-    SELECT CASE WHEN count(*) > 0 THEN format('CASE WHEN pg_catalog.num_nulls(%s) = 0 THEN 0 ELSE %s END',
-               string_agg(n.expression, ', ' ORDER BY n.place),
-               string_agg(format('CASE WHEN %s IS NULL THEN %s ELSE 0 END', n.expression, 1 << n.place), ' + ' ORDER BY n.place)) END
-    INTO flags
-    FROM (SELECT c.col ->> 'expression' AS expression, (row_number() OVER (ORDER BY c.nr) - 1)::integer AS place
-          FROM jsonb_array_elements(columns) WITH ORDINALITY AS c (col, nr)
-          WHERE (c.col ->> 'nullable')::boolean) AS n;
     IF flags IS NOT NULL THEN
-        chain := roneo.hash_link(CASE WHEN plain THEN 'int4' ELSE 'md5' END, format('(%s)', flags), chain);
+        chain := roneo.hash_link(CASE WHEN plain THEN 'int4' ELSE 'md5' END, flags, chain);
     END IF;
     FOR col IN SELECT c FROM jsonb_array_elements(columns) AS c LOOP
         kind := col ->> 'kind';
@@ -138,8 +144,23 @@ BEGIN
     RETURN chain;
 END;
 $$;
+COMMENT ON FUNCTION roneo.hash_chain(jsonb, text[], text) IS
+    'An expression for the hash of up to thirty columns, in which those that are not nullable had better not be NULL.';
+
+-- To look for NULL costs in every row. A column that seldom is NULL is hashed as if it never were;
+-- where it is, there is no hash, and one is made that looks.
+CREATE OR REPLACE FUNCTION roneo.chain_hash(columns jsonb, weak text[], recode text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN (
+    SELECT CASE WHEN weak = '{}' AND bool_or((c.col ->> 'nullable')::boolean AND (c.col ->> 'seldom_null')::boolean)
+        THEN format('coalesce(%s, %s)', roneo.hash_chain(jsonb_agg(CASE WHEN (c.col ->> 'seldom_null')::boolean THEN c.col || '{"nullable": false}' ELSE c.col END
+                                                                   ORDER BY c.nr), weak, recode),
+                    roneo.hash_chain(columns, weak, recode))
+        ELSE roneo.hash_chain(columns, weak, recode) END
+    FROM jsonb_array_elements(columns) WITH ORDINALITY AS c (col, nr)
+);
 COMMENT ON FUNCTION roneo.chain_hash(jsonb, text[], text) IS
-    'An expression for the hash of up to thirty columns: part of row_hash.';
+    'An expression for the hash of up to thirty columns: part of row_hash. Nested without end one would outgrow the server''s stack.';
 
 CREATE OR REPLACE FUNCTION roneo.row_hash(columns jsonb, weak text[] DEFAULT '{}', recode text DEFAULT NULL)
 RETURNS text LANGUAGE sql IMMUTABLE
@@ -156,7 +177,7 @@ RETURN (
     ) AS g
 );
 COMMENT ON FUNCTION roneo.row_hash(jsonb, text[], text) IS
-    'An expression of type bigint for the hash of a row. columns: a JSON array of objects with expression, kind (hash_kind) and nullable, alike on both sides but for the expressions. weak: kinds whose hashes are not the same on both (weak_kinds), which are hashed by md5. recode: see portable_text. To be evaluated under the pinned settings.';
+    'An expression of type bigint for the hash of a row. columns: a JSON array of objects with expression, kind (hash_kind, or scaled for numerics of one scale), nullable and seldom_null, alike on both sides but for the expressions. weak: kinds whose hashes are not the same on both (weak_kinds), which are hashed by md5. recode: see portable_text. To be evaluated under the pinned settings.';
 
 CREATE OR REPLACE FUNCTION roneo.hashed_columns(relation_columns jsonb, names name[])
 RETURNS jsonb LANGUAGE sql IMMUTABLE
@@ -192,10 +213,13 @@ RETURN (
             ('oid', 1, '4294967295::pg_catalog.oid'),
             ('numeric', 1, '1.50'), ('numeric', 2, '''NaN''::pg_catalog.numeric'), ('numeric', 3, '(-123456789012345678901234567890.1234)'), ('numeric', 4, '0.000'),
             ('numeric', 5, '1e100::pg_catalog.numeric'),
+            ('scaled', 1, '(-1.50)'), ('scaled', 2, '''NaN''::pg_catalog.numeric'), ('scaled', 3, '10000.00'),
             ('date', 1, '''infinity''::pg_catalog.date'), ('date', 2, '''-infinity''::pg_catalog.date'), ('date', 3, '''4713-01-01 BC''::pg_catalog.date'),
             ('uuid', 1, '''a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11''::pg_catalog.uuid'),
-            ('timestamp', 1, '''infinity''::pg_catalog.timestamptz'), ('timestamp', 2, '''2024-10-27 01:30:00.123456+02''::pg_catalog.timestamptz'),
+            ('timestamp', 1, '''infinity''::pg_catalog.timestamp'), ('timestamp', 2, '''2024-10-27 01:30:00.123456''::pg_catalog.timestamp'),
             ('timestamp', 3, '''1970-01-01''::pg_catalog.timestamp'), ('timestamp', 4, '''294276-12-31 23:59:59.999999''::pg_catalog.timestamp'),
+            ('timestamptz', 1, '''-infinity''::pg_catalog.timestamptz'), ('timestamptz', 2, '''2024-10-27 01:30:00.123456+02''::pg_catalog.timestamptz'),
+            ('timestamptz', 3, '''4713-01-01 00:00:00.000001+00 BC''::pg_catalog.timestamptz'),
             ('time', 1, '''24:00''::pg_catalog.time'), ('time', 2, '''12:34:56.789012''::pg_catalog.time'),
             ('bytes', 1, '''\x00ff5c''::pg_catalog.bytea'),
             ('padded', 1, '''ab  ''::pg_catalog.bpchar'),

@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION roneo.side_columns(subject jsonb, side text, names jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE
 RETURN (
-    SELECT coalesce(jsonb_agg(jsonb_build_object('expression', c.col ->> side, 'kind', c.col ->> 'kind', 'nullable', c.col -> 'nullable') ORDER BY c.nr), '[]')
+    SELECT coalesce(jsonb_agg(jsonb_build_object('expression', c.col ->> side, 'kind', c.col ->> 'kind', 'nullable', c.col -> 'nullable', 'seldom_null', c.col -> 'seldom_null') ORDER BY c.nr), '[]')
     FROM jsonb_array_elements(subject -> 'columns') WITH ORDINALITY AS c (col, nr)
     WHERE names IS NULL OR names ? (c.col ->> 'name')
 );
