@@ -73,9 +73,9 @@ COMMENT ON FUNCTION roneo.neutral_value(text) IS
     'What stands for NULL in the hash of a kind; that it is NULL is hashed before.';
 
 -- Zero as a float is hashed as its seed, unchanged, and some hashes of numerics differ in their last
--- bit alone; so an integer is hashed after each. Dates and timestamps become floats by what measures
--- ranges, the cheapest function that takes them. A float has the microseconds of the years around 2000
--- to the last one, others are told by those within the minute.
+-- bit alone; so an integer is hashed after them. Dates and timestamps become floats by what measures
+-- ranges, the cheapest function that takes them. As seconds since a day a float has every microsecond
+-- of 142 years; of others a hash is taken that those within the minute are part of.
 CREATE OR REPLACE FUNCTION roneo.hash_link(kind text, value text, seed text)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN format(CASE
@@ -93,9 +93,9 @@ RETURN format(CASE
     WHEN kind = 'date' THEN 'pg_catalog.hashint4extended(0, pg_catalog.hashfloat8extended(pg_catalog.daterange_subdiff(%1$s, ''2000-01-01''), %2$s))'
     WHEN kind = 'time' THEN 'pg_catalog.hashint4extended(0, pg_catalog.hashfloat8extended(pg_catalog.date_part(''epoch'', %1$s), %2$s))'
     WHEN kind IN ('timestamp', 'timestamptz') THEN
-        'pg_catalog.hashint4extended(CASE WHEN %1$s >= ''1860-01-01'' AND %1$s < ''2140-01-01'' THEN 0 '
-        'WHEN %1$s IS NOT NULL THEN coalesce(pg_catalog.date_part(''microseconds'', %1$s)::pg_catalog.int4, -1) END, '
-        'pg_catalog.hashfloat8extended(pg_catalog.%3$s(%1$s, ''2000-01-01''), %2$s))'
+        'pg_catalog.hashfloat8extended(CASE WHEN %1$s >= ''1960-01-01'' AND %1$s < ''2100-01-01'' THEN pg_catalog.%3$s(%1$s, ''1959-12-31'') '
+        'ELSE pg_catalog.hashint4extended(coalesce(pg_catalog.date_part(''microseconds'', %1$s)::pg_catalog.int4, -1), '
+        'pg_catalog.hashfloat8extended(pg_catalog.%3$s(%1$s, ''1959-12-31''), 0))::pg_catalog.float8 END, %2$s)'
     WHEN kind = 'md5' THEN '(''x'' || pg_catalog.left(pg_catalog.md5(pg_catalog.concat(%2$s, '':'', %1$s)), 16))::pg_catalog.bit(64)::pg_catalog.int8'
     ELSE 'pg_catalog.hashtextextended(%1$s, %2$s)'
     END, value, seed, CASE kind WHEN 'timestamp' THEN 'tsrange_subdiff' ELSE 'tstzrange_subdiff' END);

@@ -98,12 +98,11 @@ CREATE OR REPLACE FUNCTION roneo.seldom_null(target regclass)
 RETURNS name[] LANGUAGE sql STABLE
 RETURN ARRAY(
     SELECT s.attname
-    FROM pg_class AS c
-    JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    JOIN pg_stats AS s ON s.schemaname = n.nspname AND s.tablename = c.relname
-    WHERE c.oid = target
-    GROUP BY s.attname
-    HAVING max(s.null_frac) < 0.01
+    FROM pg_stats AS s
+    -- By subqueries: joined, the view would be made for all tables.
+    WHERE s.schemaname = (SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = target)
+      AND s.tablename = (SELECT c.relname FROM pg_class AS c WHERE c.oid = target)
+      AND s.null_frac < 0.01
 );
 COMMENT ON FUNCTION roneo.seldom_null(regclass) IS 'Columns that have next to no NULL, as far as statistics tell: a guess, by which hashes are made fast.';
 
