@@ -36,8 +36,9 @@ RETURN EXISTS (
 COMMENT ON FUNCTION roneo.lost_file(roneo.capture_replica, jsonb) IS
     'Whether a table that could be truncated unseen is in another file.';
 
--- Above about a quarter of the rows it is cheaper to read all of them; a batch_limit asks for small
--- transactions all the same.
+-- Even where every row has changed it is cheaper to replay them once than to look for what differs. Only
+-- where each has changed several times over do the keys cost more to sort out than all rows to compare.
+-- A batch_limit asks for small transactions all the same.
 CREATE OR REPLACE FUNCTION roneo.replay_mode(c roneo.capture_replica, answer jsonb)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE
@@ -45,7 +46,7 @@ RETURN CASE
     WHEN (answer #>> '{inside,pending,resyncs}')::bigint > 0 OR roneo.lost_file(c, answer) THEN 'compare'
     WHEN (answer #>> '{inside,pending,truncates}')::bigint > 0 THEN 'truncated'
     WHEN c.batch_limit IS NULL AND (answer #>> '{inside,pending,keys}')::numeric > 10000
-         AND (answer #>> '{inside,pending,keys}')::numeric > (answer #>> '{inside,capture,rows}')::numeric / 4
+         AND (answer #>> '{inside,pending,keys}')::numeric > (answer #>> '{inside,capture,rows}')::numeric * 4
          AND (answer #>> '{inside,capture,rows}')::numeric > 0 THEN 'compare'
     WHEN (answer #>> '{inside,pending,keys}')::numeric > 0 OR cardinality(roneo.fresh_tables(c, answer)) > 0 THEN 'replay'
     ELSE 'nothing' END;
