@@ -65,7 +65,7 @@ CREATE FUNCTION public.equal(saying text, dest text DEFAULT 'app.orders', key te
 RETURNS text LANGUAGE sql
 RETURN is(value_here(content(dest, key)), source_value(content('app.orders', key)), saying);
 
-SELECT plan(105);
+SELECT plan(113);
 SET client_min_messages = warning;
 -- Else each refresh waits until the source has written its log.
 ALTER DATABASE :"source_db" SET synchronous_commit = on;
@@ -345,6 +345,24 @@ SELECT equal('and the copy follows', 'app.orders', 'order_id');
 SELECT on_source('UPDATE app.orders SET total = 0 WHERE order_id < 10');
 CALL roneo.refresh_now('app.orders');
 SELECT equal('also what comes later', 'app.orders', 'order_id');
+
+---------------------------------------------------------------- Retype a captured column
+SELECT on_source('DROP SCHEMA roneo_capture CASCADE');
+SELECT roneo.drop_replica(dest) FROM roneo.replica;
+SELECT new_shop();
+SELECT roneo.create_dml('shop', 'app.orders');
+SELECT throws_ok($$ SELECT on_source('ALTER TABLE app.orders ALTER COLUMN id TYPE numeric(20)') $$, '0A000', NULL, 'a key of statement triggers cannot be retyped just so');
+\set block 'Retype a captured column 1'
+\ir support/howto_block.sql
+SELECT lives_ok('SELECT business()', 'a key column that was retyped fails no write');
+SELECT lives_ok($$ SELECT on_source('INSERT INTO app.orders VALUES (1e19, 1); UPDATE app.orders SET id = id + 1 WHERE id = 1e19') $$, 'whatever its values');
+SELECT is((SELECT sqlstate FROM roneo.refresh('app.orders')), 'RO024', 'the refresh says so');
+\set block 'Retype a captured column 2'
+\ir support/howto_block.sql
+SELECT equal('and the copy follows');
+SELECT on_source('UPDATE app.orders SET id = id + 1 WHERE id = 1e19 + 1');
+CALL roneo.refresh_now('app.orders');
+SELECT equal('also what comes later');
 
 ---------------------------------------------------------------- Remove everything
 SELECT business() WHERE false;

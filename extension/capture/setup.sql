@@ -110,39 +110,52 @@ COMMENT ON FUNCTION roneo_capture.look_at_size(roneo_capture.capture, text) IS
 
 -- What is done to a column must never fail what the application writes. So the columns of a changed row are
 -- named without their table, inside a query that offers the same names as NULLs of a type that no table has:
--- one that was renamed or dropped is found there. That is settled when a session plans the statement.
--- Without a SET, so that nothing of these four is left in the plan.
-CREATE OR REPLACE FUNCTION roneo_capture.kept(value anyelement, queued anycompatible)
+-- one that was renamed or dropped is found there. One that is not, or no more, of the type of its column in the
+-- queue fits only the second of these two: where both fit, the first needs no cast of its last argument. That
+-- is settled when a session plans the statement. Without a SET, so that nothing of these four is left in the plan.
+CREATE OR REPLACE FUNCTION roneo_capture.kept(value anyelement, queued anyelement, choice integer)
 RETURNS anyelement LANGUAGE sql IMMUTABLE AS 'SELECT $1';
-COMMENT ON FUNCTION roneo_capture.kept(anyelement, anycompatible) IS 'A column of a changed row.';
+COMMENT ON FUNCTION roneo_capture.kept(anyelement, anyelement, integer) IS 'A column of a changed row.';
 
-CREATE OR REPLACE FUNCTION roneo_capture.kept(value roneo_capture.consumer, queued anycompatible)
+CREATE OR REPLACE FUNCTION roneo_capture.kept(value anyelement, queued anycompatible, choice bigint)
 RETURNS anycompatible LANGUAGE sql IMMUTABLE AS 'SELECT $2';
-COMMENT ON FUNCTION roneo_capture.kept(roneo_capture.consumer, anycompatible) IS
-    'In the place of a column that is missing: what the queue is given instead, a NULL.';
+COMMENT ON FUNCTION roneo_capture.kept(anyelement, anycompatible, bigint) IS
+    'In the place of a column that is missing, or has another type: what the queue is given instead, a NULL.';
 
-CREATE OR REPLACE FUNCTION roneo_capture.is_missing(value anyelement)
+CREATE OR REPLACE FUNCTION roneo_capture.is_missing(value anyelement, queued anyelement, choice integer)
 RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
-COMMENT ON FUNCTION roneo_capture.is_missing(anyelement) IS 'A column that is there.';
+COMMENT ON FUNCTION roneo_capture.is_missing(anyelement, anyelement, integer) IS 'A column that is there.';
 
-CREATE OR REPLACE FUNCTION roneo_capture.is_missing(value roneo_capture.consumer)
+CREATE OR REPLACE FUNCTION roneo_capture.is_missing(value anyelement, queued anycompatible, choice bigint)
 RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
-COMMENT ON FUNCTION roneo_capture.is_missing(roneo_capture.consumer) IS 'A column that was renamed or dropped.';
+COMMENT ON FUNCTION roneo_capture.is_missing(anyelement, anycompatible, bigint) IS 'A column that was renamed or dropped, or given another type.';
 
+-- Else a session goes on to read NEW and OLD as the table was when it planned, and fails at a column that has
+-- another type since: nothing else in such a statement names the table. It is gone once that is planned.
+CREATE OR REPLACE FUNCTION roneo_capture.names_table(c roneo_capture.capture)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT format('%L::pg_catalog.regclass IS NOT NULL', c.relation) $$;
+COMMENT ON FUNCTION roneo_capture.names_table(roneo_capture.capture) IS
+    'A condition that is always true, and has a statement planned anew when the table changes.';
+
+-- A CASE of a column and NULL has the type under its domain, as the queue has; nothing is left of it either.
 CREATE OR REPLACE FUNCTION roneo_capture.changed_rows(c roneo_capture.capture, rows_of text, with_images boolean)
 RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT format('%s(SELECT %s) AS missing, LATERAL (SELECT %s AS gone, %s FROM %s) AS x',
+SELECT format('%s(SELECT %s) AS missing, LATERAL (SELECT %s OR NOT %s AS gone, %s FROM %s) AS x',
     format(CASE WHEN rows_of IN ('NEW', 'OLD') THEN '(SELECT (%s).*) AS r, ' END, rows_of),
     string_agg(DISTINCT format('NULL::roneo_capture.consumer AS %I', w.name), ', '),
-    string_agg(DISTINCT format('roneo_capture.is_missing(%I)', w.name), ' OR '),
-    string_agg(format('roneo_capture.kept(%1$I, (NULL::%2$s).%3$s) AS %3$s', w.name, roneo_capture.queue_name(c.capture_id, c.segment), w.queued), ', '),
+    string_agg(format('roneo_capture.is_missing(%s)', w.found), ' OR '),
+    roneo_capture.names_table(c),
+    string_agg(format('roneo_capture.kept(%s) AS %s', w.found, w.queued), ', '),
     CASE WHEN rows_of IN ('NEW', 'OLD') THEN '(SELECT r.*) AS n' ELSE rows_of END)
 FROM (
-    SELECT k.name, format('k%s', k.n) FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)
-    UNION ALL
-    SELECT i.name, format('i%s', i.n) FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)
-    WHERE with_images AND i.name <> '') AS w (name, queued)
+    SELECT n.name, n.queued, format('CASE WHEN true THEN %I END, (NULL::%s).%s, 1', n.name, roneo_capture.queue_name(c.capture_id, c.segment), n.queued)
+    FROM (
+        SELECT k.name, format('k%s', k.n) FROM unnest(c.key_columns) WITH ORDINALITY AS k (name, n)
+        UNION ALL
+        SELECT i.name, format('i%s', i.n) FROM unnest(c.image_columns) WITH ORDINALITY AS i (name, n)
+        WHERE with_images AND i.name <> '') AS n (name, queued)) AS w (name, queued, found)
 $$;
 COMMENT ON FUNCTION roneo_capture.changed_rows(roneo_capture.capture, text, boolean) IS
     'Rows of newt or oldt, or the row NEW or OLD, for a FROM clause, as x: k1 and so on, i1 and so on, and gone where one of these columns is.';
@@ -223,7 +236,7 @@ BEGIN
             PERFORM roneo_capture.guard(%6$s);
         END IF;
     END IF;$body$, roneo_capture.row_body(c, 'NEW'), roneo_capture.queue_name(c.capture_id, c.segment),
-        roneo_capture.same_key(c, '(OLD)', '(NEW)'), roneo_capture.row_body(c, 'OLD'), roneo_capture.one_of_many(), c.capture_id);
+        concat_ws(' AND ', roneo_capture.same_key(c, '(OLD)', '(NEW)'), roneo_capture.names_table(c)), roneo_capture.row_body(c, 'OLD'), roneo_capture.one_of_many(), c.capture_id);
 END;
 $$;
 COMMENT ON FUNCTION roneo_capture.changed_body(roneo_capture.capture) IS 'What a row trigger does with an updated row: its old key too, where that is another one.';
