@@ -68,18 +68,6 @@ import Testing
         }
     }
 
-    /// False, and said aloud, where a program is not there.
-    private static func has(_ programs: String...) -> Bool {
-        for program in programs {
-            let found = try? RoneoProcess(shell: "command -v \"$1\"", [program]).wait().status
-            if found != 0 {
-                print("skipped: completions of a shell, because \(program) is not installed")
-                return false
-            }
-        }
-        return true
-    }
-
     /// Types lines with tabs in them into an interactive shell.
     /// - Returns: the words of each line as its command got them.
     private func type(_ lines: [String], in shell: String) throws -> [String] {
@@ -106,7 +94,9 @@ import Testing
 
     @Test("a tab completes what the database has", arguments: ["bash", "zsh", "fish"])
     func names(shell: String) throws {
-        guard Self.has(shell, "script", "timeout") else { return }
+        guard
+            try SystemProgram.has(shell, "script", "timeout", for: "completions in \(shell)")
+        else { return }
         let stage = try Stage()
         try stage.makeReplica("orders")
         try stage.makeReplica("\"Odd, 100%\"")

@@ -134,7 +134,7 @@ private struct Held {
         try holder.execute("BEGIN")
         switch place {
         case .asking: try holder.execute("LOCK TABLE log IN ACCESS EXCLUSIVE MODE")
-        case .reading: try stage.makeReadingSlow()
+        case .reading: try stage.holdReading(at: 4_000)
         case .putting: try holder.execute("LOCK TABLE log IN SHARE MODE")
         case .finishing: try holder.execute("SELECT FROM roneo.control_replica FOR UPDATE")
         case .committing:
@@ -152,7 +152,7 @@ private struct Held {
         let isHeld = try await eventually {
             try stage.isHeld(reading: place == .reading, on: side)
         }
-        try #require(isHeld)
+        try #require(isHeld, "\(place): \(process.errorsSoFar)")
     }
 
     /// Ends what the refresh waits for.
@@ -175,7 +175,7 @@ private struct Held {
     ) async throws {
         #expect(try stage.state() == before, sourceLocation: sourceLocation)
         holder.close()
-        try stage.makeReadingFast()
+        try stage.goOnReading()
         #expect(try await eventually(stage.isClean), sourceLocation: sourceLocation)
         // A COMMIT that was sent is the server's, whatever becomes of who sent it.
         if place != .committing || !isAsked {

@@ -38,13 +38,17 @@ extension Stage {
             """)
     }
 
-    /// From now on reading takes ten milliseconds a row, and asking what there is to read no longer.
-    func makeReadingSlow() throws {
+    /// From now on reading stops at a row, and asking what there is to read does not. For hours: where
+    /// many tests run at a time a while passes before one looks again.
+    ///
+    /// What comes before it fills more than one chunk, so that both sides are in the middle of it.
+    func holdReading(at row: Int) throws {
         try dest.execute(
-            "UPDATE roneo.replica SET filter = 'pg_catalog.pg_sleep(0.01) IS NOT NULL'")
+            "UPDATE roneo.replica SET filter = format('pg_catalog.pg_sleep(CASE n WHEN %s THEN 3600 ELSE 0 END) IS NOT NULL', \(row)::int)"
+        )
     }
 
-    func makeReadingFast() throws { try dest.execute("UPDATE roneo.replica SET filter = NULL") }
+    func goOnReading() throws { try dest.execute("UPDATE roneo.replica SET filter = NULL") }
 
     /// What both sides have: rows, position and all that belongs to it.
     func state() throws -> [String?] {

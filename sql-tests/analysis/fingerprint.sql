@@ -29,6 +29,25 @@ SELECT on_source('CREATE TABLE app.p (LIKE app.t) PARTITION BY HASH (id); CREATE
     CREATE TABLE app.p1 PARTITION OF app.p FOR VALUES WITH (MODULUS 2, REMAINDER 1); INSERT INTO app.p TABLE app.t; CREATE VIEW app.w AS TABLE app.p;
     CREATE MATERIALIZED VIEW app.m AS TABLE app.t') \g /dev/null
 SELECT is(ARRAY[of_source('app.p'), of_source('app.w'), of_source('app.m')], array_fill(:'first'::text, '{3}'), 'a partitioned table, a view and a materialized view have that of their rows');
+-- Tables of another server: there, here, and as a partition.
+SELECT on_source(format('CREATE EXTENSION postgres_fdw; CREATE SERVER self FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host %L, port %L, dbname %L); CREATE USER MAPPING FOR PUBLIC SERVER self OPTIONS (user ''postgres'');
+    CREATE FOREIGN TABLE app.f (id int, v text, n numeric, at timestamptz, "Odd ""name" jsonb) SERVER self OPTIONS (table_name ''t'')', :'socket', :'port', :'source_db')) \g /dev/null
+SELECT is(of_source('app.f'), :'first', 'a foreign table too');
+SELECT is(of_source('app.f', 'id <= 100', '{v,id}'), of_source('app.t', 'id <= 100', '{v,id}'), 'and a part of it');
+SELECT on_source('CREATE TABLE app.q (LIKE app.t) PARTITION BY RANGE (id); CREATE TABLE app.q0 PARTITION OF app.q FOR VALUES FROM (1) TO (101); INSERT INTO app.q SELECT * FROM app.t WHERE id <= 100;
+    CREATE VIEW app.rest AS SELECT * FROM app.t WHERE id > 100; CREATE FOREIGN TABLE app.q1 PARTITION OF app.q FOR VALUES FROM (101) TO (1000) SERVER self OPTIONS (table_name ''rest'')') \g /dev/null
+SELECT is(of_source('app.q'), :'first', 'and a table of which a part is foreign');
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER theirs FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host :'socket', port :'port', dbname :'source_db');
+CREATE USER MAPPING FOR PUBLIC SERVER theirs OPTIONS (user 'postgres');
+CREATE SCHEMA far;
+IMPORT FOREIGN SCHEMA app LIMIT TO (t) FROM SERVER theirs INTO far;
+SELECT is(roneo.fingerprint('far.t') ->> 'fingerprint', :'first', 'and one here');
+SELECT throws_ok($$ SELECT roneo.fingerprint('far.t', 'none > 1') $$, 'RO007', NULL, 'whose conditions are looked at as others are');
+SELECT on_source('UPDATE app.t SET v = ''other'' WHERE id = 7') \g /dev/null
+SELECT is((roneo.compare_fingerprints(:'first', f))::text, '(f,"as many rows, but not the same")', 'what changes behind it is seen') FROM unnest(ARRAY[of_source('app.f'), roneo.fingerprint('far.t') ->> 'fingerprint']) AS f;
+SELECT on_source('UPDATE app.t SET v = ''v7'' WHERE id = 7') \g /dev/null
+
 CREATE SCHEMA app;
 SELECT roneo.create_plain('src', 'app.t') \g /dev/null
 SELECT is(roneo.fingerprint('app.t') ->> 'fingerprint', :'first', 'a copy has that of its source');

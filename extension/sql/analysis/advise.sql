@@ -23,17 +23,18 @@ BEGIN ATOMIC
         FROM roneo.changes(source_name) AS c
         JOIN (SELECT format('%I.%I', e.relation ->> 'schema', e.relation ->> 'name') AS name, (e.relation ->> 'oid')::bigint AS relation
               FROM jsonb_array_elements(survey -> 'relations') AS e (relation)) AS n ON n.name = c.source_table
-        WHERE c.looks > 1 AND c.observed_until > c.observed_from
+        WHERE c.looks > 1 AND c.observed_until > c.observed_from AND c.verdict <> 'unknown'
     )
     SELECT c.relation, CASE WHEN s.days > 1 / 24.0 THEN s.days WHEN s.days IS NULL AND since.now - since.at > interval '1 day' THEN extract(epoch FROM since.now - since.at) / 86400 END,
            coalesce(s.inserted, CASE WHEN since.counts THEN c.inserted END), coalesce(s.updated, CASE WHEN since.counts THEN c.updated END),
-           coalesce(s.deleted, CASE WHEN since.counts THEN c.deleted END), s.verdict, s.grows_by,
-           CASE WHEN s.days IS NOT NULL THEN format('observed since %s', to_char(s.observed_from, 'YYYY-MM-DD HH24:MI'))
+           coalesce(s.deleted, CASE WHEN since.counts THEN c.deleted END), s.verdict || CASE WHEN s.proven THEN '' ELSE '?' END, s.grows_by,
+           CASE WHEN s.days IS NOT NULL THEN concat('observed since ', to_char(s.observed_from, 'YYYY-MM-DD HH24:MI'),
+                                                    CASE WHEN NOT s.proven THEN format(', not proven (%s)', s.remarks) END)
                 WHEN since.counts THEN concat('counted since ', to_char(since.at, 'YYYY-MM-DD HH24:MI')) END
     FROM counted AS c CROSS JOIN since LEFT JOIN seen AS s ON s.relation = c.relation;
 END;
 COMMENT ON FUNCTION roneo.change_rates(text, jsonb) IS
-    'How many rows of each table of a source came, changed and went, in how many days, and how that is known. days: NULL where they are too few for a rate.';
+    'How many rows of each table of a source came, changed and went, in how many days, and how that is known. days: NULL where they are too few for a rate. verdict: as changes has it, with a question mark where it is not proven; NULL where nothing is known.';
 
 -- First what was seen to grow, then what is made to; an index before none.
 CREATE OR REPLACE FUNCTION roneo.control_choice(controls jsonb, follows_updates boolean, grows_by text)
@@ -66,6 +67,7 @@ BEGIN ATOMIC
         (4, (f ->> 'keep_deleted')::boolean AND t.has_key AND t.can_capture, 'logdel', 'deleted rows are to stay here'),
         (5, (f ->> 'small')::boolean, 'snapshot', concat('small', CASE WHEN t.ins + t.upd + t.del = 0 THEN ', and skipped while nothing changes' END)),
         (6, t.ins + t.upd + t.del = 0 AND f ->> 'verdict' = 'unchanged', 'snapshot', 'it never changed while it was observed, and is skipped as long as that is so'),
+        (7, t.ins + t.upd + t.del = 0 AND f ->> 'verdict' = 'unchanged?', 'snapshot', 'no change was seen while it was observed, and it is skipped as long as that is so'),
         (7, t.ins + t.upd + t.del = 0 AND f ->> 'verdict' IS NULL, 'snapshot', 'no change is counted, and it is skipped as long as that is so'),
         (8, (f ->> 'share')::numeric > 0.5, 'snapshot', 'most rows change between two refreshes'),
         (9, t.upd + t.del = 0 AND t.grows AND t.has_key, 'inserter', format('rows are only added, and %s grows with them', quote_ident(f #>> '{grow,name}'))),

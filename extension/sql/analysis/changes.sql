@@ -14,31 +14,41 @@ END;
 COMMENT ON FUNCTION roneo.file_event(roneo.observed_state, roneo.observed_state) IS
     'Why the file of a table is another one: packed (VACUUM FULL, CLUSTER: the rows are the same), rewritten (ALTER TABLE), truncated, or new file where that could not be told.';
 
+-- From zero on it is what was counted since, and so the least that happened.
+CREATE OR REPLACE FUNCTION roneo.counted_between(old bigint, new bigint, broken text)
+RETURNS bigint LANGUAGE sql IMMUTABLE
+RETURN CASE
+    WHEN old IS NULL THEN 0
+    WHEN new < old THEN new
+    WHEN NOT roneo.hides_changes(broken) THEN new - old
+    WHEN broken ~ 'counters (lost|reset)' THEN new
+    ELSE 0
+END;
+COMMENT ON FUNCTION roneo.counted_between(bigint, bigint, text) IS
+    'How many rows at least were counted between two looks. broken: why a counter does not go on, see era_break; NULL: it does.';
+
 CREATE OR REPLACE FUNCTION roneo.observed_steps(wanted_source integer, from_look bigint, to_look bigint)
 RETURNS TABLE (relation oid, root oid, state roneo.observed_state, before roneo.observed_state, broken text,
                inserted bigint, updated bigint, deleted bigint, event text, is_altered boolean)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT p.relation, (p.s).root, p.s, p.b,
-           CASE WHEN (p.b).era <> (p.s).era THEN (
-                SELECT string_agg(DISTINCT o.era_reason, ', ') FROM roneo.observation AS o
-                WHERE o.source_id = wanted_source AND o.era > (p.b).era AND o.era <= (p.s).era AND o.era_reason IS NOT NULL)
-                WHEN (p.s).inserted < (p.b).inserted OR (p.s).updated < (p.b).updated OR (p.s).deleted < (p.b).deleted
-                THEN 'counters went back' END,
-           -- From zero on it is what was counted since the reset, and so the least that happened.
-           CASE WHEN (p.s).inserted >= (p.b).inserted AND (p.b).era = (p.s).era THEN (p.s).inserted - (p.b).inserted
-                WHEN (p.s).inserted < (p.b).inserted THEN (p.s).inserted ELSE 0 END,
-           CASE WHEN (p.s).updated >= (p.b).updated AND (p.b).era = (p.s).era THEN (p.s).updated - (p.b).updated
-                WHEN (p.s).updated < (p.b).updated THEN (p.s).updated ELSE 0 END,
-           CASE WHEN (p.s).deleted >= (p.b).deleted AND (p.b).era = (p.s).era THEN (p.s).deleted - (p.b).deleted
-                WHEN (p.s).deleted < (p.b).deleted THEN (p.s).deleted ELSE 0 END,
+    SELECT p.relation, (p.s).root, p.s, p.b, e.broken,
+           roneo.counted_between((p.b).inserted, (p.s).inserted, e.broken),
+           roneo.counted_between((p.b).updated, (p.s).updated, e.broken),
+           roneo.counted_between((p.b).deleted, (p.s).deleted, e.broken),
            CASE WHEN (p.b).state_id IS NOT NULL THEN roneo.file_event(p.b, p.s) END,
            (p.b).shape <> (p.s).shape
     FROM (
         SELECT s.relation, s, lag(s) OVER (PARTITION BY s.relation ORDER BY s.state_id) AS b
         FROM roneo.observed_state AS s
         WHERE s.source_id = wanted_source AND s.last_seen >= from_look AND s.first_seen <= to_look
-    ) AS p (relation, s, b);
+    ) AS p (relation, s, b)
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN (p.b).era <> (p.s).era THEN (
+                SELECT string_agg(DISTINCT o.era_reason, ', ') FROM roneo.observation AS o
+                WHERE o.source_id = wanted_source AND o.era > (p.b).era AND o.era <= (p.s).era AND o.era_reason IS NOT NULL)
+                WHEN (p.s).inserted < (p.b).inserted OR (p.s).updated < (p.b).updated OR (p.s).deleted < (p.b).deleted
+                THEN 'counters went back' END) AS e (broken);
 END;
 COMMENT ON FUNCTION roneo.observed_steps(integer, bigint, bigint) IS
     'Each change that looks at a source have seen between two of them, with what was counted; and what each table was at first.';
@@ -105,7 +115,7 @@ COMMENT ON FUNCTION roneo.grown_columns(integer, bigint, bigint, oid) IS
 
 CREATE OR REPLACE FUNCTION roneo.change_verdict(
     is_gone boolean, lost_part boolean, events text[], inserted bigint, updated bigint, deleted bigint, is_altered boolean,
-    is_new boolean, self_new boolean)
+    is_new boolean, self_new boolean, is_hidden boolean)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE
     WHEN is_gone THEN 'gone'
@@ -115,10 +125,11 @@ RETURN CASE
     WHEN events && '{rewritten,"new file"}' OR is_altered THEN 'rewritten'
     WHEN self_new THEN 'new'
     WHEN inserted > 0 OR is_new THEN 'grows'
+    WHEN is_hidden THEN 'unknown'
     ELSE 'unchanged'
 END;
-COMMENT ON FUNCTION roneo.change_verdict(boolean, boolean, text[], bigint, bigint, bigint, boolean, boolean, boolean) IS
-    'What became of a table, in one or two words: the worst of what happened to who copied its rows before.';
+COMMENT ON FUNCTION roneo.change_verdict(boolean, boolean, text[], bigint, bigint, bigint, boolean, boolean, boolean, boolean) IS
+    'What became of a table, in one or two words: the worst of what happened to who copied its rows before. is_hidden: it may have been written to without a trace.';
 
 CREATE OR REPLACE FUNCTION roneo.change_remarks(events text[], is_altered boolean, is_new boolean, lost_part boolean, is_written boolean)
 RETURNS text LANGUAGE sql IMMUTABLE
@@ -189,11 +200,12 @@ BEGIN
         CROSS JOIN LATERAL (SELECT x.* FROM roneo.observed_state AS x WHERE x.source_id = asked_id AND x.relation = t.relation
                             ORDER BY x.state_id DESC LIMIT 1) AS s
         CROSS JOIN LATERAL (
-            SELECT count(*), min(o.observed_at), max(o.observed_at), max(o.doubt) FROM roneo.observation AS o
+            SELECT count(*), min(o.observed_at), max(o.observed_at), max(o.doubt), bool_or(roneo.hides_changes(o.doubt)) FROM roneo.observation AS o
             WHERE o.source_id = asked_id AND o.observation_id BETWEEN t.first_look AND t.last_look
-              AND (o.schemas IS NULL OR s.schema_name = ANY (o.schemas))) AS n (looks, since, until, doubt)
+              AND (o.schemas IS NULL OR s.schema_name = ANY (o.schemas))) AS n (looks, since, until, doubt, is_hidden)
         CROSS JOIN LATERAL (
-            SELECT roneo.change_verdict(t.is_gone, t.lost_part, t.events, t.inserted, t.updated, t.deleted, t.is_altered, t.is_new, t.self_new),
+            SELECT roneo.change_verdict(t.is_gone, t.lost_part, t.events, t.inserted, t.updated, t.deleted, t.is_altered, t.is_new, t.self_new,
+                                        n.looks < 2 OR n.is_hidden OR EXISTS (SELECT FROM unnest(t.broken) AS b WHERE roneo.hides_changes(b))),
                    nullif(concat_ws('; ', CASE WHEN n.looks < 2 THEN 'looked at once only' END, nullif(array_to_string(t.broken, ', '), ''), n.doubt,
                                     -- A procedure that commits as it goes is counted at its end.
                                     CASE WHEN t.is_written AND t.changed_until IS NULL THEN 'somebody was writing at the last look' END,
@@ -207,4 +219,4 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.changes(text, text[], timestamptz, timestamptz, boolean) IS
-    'What became of a source''s tables while roneo.observe looked at them: which never changed, which only grow and by which column, which are updated, deleted from, truncated or rewritten; and whether that is proven.';
+    'What became of a source''s tables while roneo.observe looked at them: which never changed, which only grow and by which column, which are updated, deleted from, truncated or rewritten, and of which that is unknown; and whether it is proven.';

@@ -34,12 +34,19 @@ RETURN format('SET LOCAL search_path = %s', coalesce(nullif(named ->> 'path', ''
 COMMENT ON FUNCTION roneo.fingerprint_path(jsonb) IS
     'A statement after which a condition, and what a view calls, is found as the role finds it.';
 
+-- What a database of another encoding makes of the same characters.
+CREATE OR REPLACE FUNCTION roneo.utf8_bytes(characters text)
+RETURNS bytea LANGUAGE sql STABLE
+RETURN convert_to(characters, CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END);
+COMMENT ON FUNCTION roneo.utf8_bytes(text) IS
+    'A text in UTF8, whatever the encoding here; of SQL_ASCII its bytes as they are.';
+
 -- By name, so that neither dropped columns nor their order matter.
 CREATE OR REPLACE FUNCTION roneo.fingerprint_columns(description jsonb, columns text[])
 RETURNS jsonb LANGUAGE sql STABLE
 RETURN (
     SELECT coalesce(jsonb_agg(jsonb_build_object('name', c.col ->> 'name', 'type', c.col ->> 'type',
-                                                 'kind', roneo.hash_kind(c.col ->> 'type_base')) ORDER BY c.col ->> 'name' COLLATE "C"), '[]')
+                                                 'kind', roneo.hash_kind(c.col ->> 'type_base')) ORDER BY roneo.utf8_bytes(c.col ->> 'name')), '[]')
     FROM jsonb_array_elements(description #> '{relation,columns}') AS c (col)
     WHERE columns IS NULL OR c.col ->> 'name' = ANY (columns)
 );
@@ -90,6 +97,29 @@ $$;
 COMMENT ON FUNCTION roneo.require_fingerprintable(text, text, jsonb, text[], text) IS
     'Raises RO004, RO007 or RO009 where no fingerprint can be taken.';
 
+CREATE OR REPLACE FUNCTION roneo.bytes_are_of(place text, description jsonb)
+RETURNS text LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    declared text;
+BEGIN
+    IF description ->> 'encoding' <> 'SQL_ASCII' THEN
+        RETURN 'server';
+    END IF;
+    declared := (SELECT s.source_encoding FROM roneo.source AS s WHERE s.source_name = place);
+    IF declared IS NULL THEN
+        PERFORM roneo.bad_argument(
+            format('%s is a SQL_ASCII database, and what its bytes mean is not known', coalesce(format('source %I', place), 'this')),
+            CASE WHEN place IS NULL THEN 'Take it without any_encoding.'
+                 ELSE format('UPDATE roneo.source SET source_encoding = ''LATIN1'' WHERE source_name = %L; or whichever it is.', place) END);
+    END IF;
+    RETURN declared;
+END;
+$$;
+COMMENT ON FUNCTION roneo.bytes_are_of(text, jsonb) IS
+    'In which encoding the bytes of a place are, as portable_text takes it. Raises RO007 for a SQL_ASCII database that is not said to have one.';
+
 CREATE OR REPLACE FUNCTION roneo.fingerprint_query(
     place text, wanted text, description jsonb, filter text, columns text[], hash text, any_encoding boolean)
 RETURNS text LANGUAGE plpgsql STABLE
@@ -101,9 +131,11 @@ DECLARE
     taken_of text;
 BEGIN
     PERFORM roneo.require_fingerprintable(place, wanted, description, columns, hash);
-    SELECT jsonb_agg(jsonb_build_object('expression', quote_ident(c.col ->> 'name'), 'kind', c.col -> 'kind', 'nullable', true) ORDER BY c.nr)
+    SELECT jsonb_agg(jsonb_build_object('expression', quote_ident(c.col ->> 'name'), 'kind', c.col -> 'kind', 'nullable', true,
+                                        'is_jsonb', d.col ->> 'type_base' = 'jsonb') ORDER BY c.nr)
     INTO hashed
-    FROM jsonb_array_elements(roneo.fingerprint_columns(description, columns)) WITH ORDINALITY AS c (col, nr);
+    FROM jsonb_array_elements(roneo.fingerprint_columns(description, columns)) WITH ORDINALITY AS c (col, nr)
+    JOIN jsonb_array_elements(relation -> 'columns') AS d (col) ON d.col ->> 'name' = c.col ->> 'name';
     taken_of := format('%I.%I', relation ->> 'schema', relation ->> 'name');
     IF filter IS NOT NULL THEN
         -- Twice, as in filter_query: what leaves its parentheses fails.
@@ -115,7 +147,7 @@ BEGIN
     'seconds', pg_catalog.round(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - pg_catalog.statement_timestamp())::numeric, 3))::text
 FROM (SELECT %3$s FROM %4$s) AS f$query$,
         roneo.handshake_query(), roneo.utc_text('pg_catalog.statement_timestamp()'),
-        roneo.hash_sum(roneo.row_hash(coalesce(hashed, '[]'), roneo.fingerprint_weak(hash), CASE WHEN any_encoding THEN 'server' END)), taken_of);
+        roneo.hash_sum(roneo.row_hash(coalesce(hashed, '[]'), roneo.fingerprint_weak(hash), CASE WHEN any_encoding THEN roneo.bytes_are_of(place, description) END)), taken_of);
 END;
 $$;
 COMMENT ON FUNCTION roneo.fingerprint_query(text, text, jsonb, text, text[], text, boolean) IS
@@ -145,7 +177,7 @@ RETURN (
         'seconds', answer -> 'seconds', 'server_version', answer -> 'version', 'database', answer -> 'database',
         'system_identifier', answer -> 'system_identifier', 'encoding', description -> 'encoding')
     FROM (SELECT c.columns, roneo.fingerprint_scheme(c.columns, answer -> 'handshake', description ->> 'encoding', hash, any_encoding) AS scheme,
-                 (SELECT left(md5(string_agg(format('%I %s', e.col ->> 'name', e.col ->> 'type'), ',' ORDER BY e.nr)), 8)
+                 (SELECT left(md5(roneo.utf8_bytes(string_agg(format('%I %s', e.col ->> 'name', e.col ->> 'type'), ',' ORDER BY e.nr))), 8)
                   FROM jsonb_array_elements(c.columns) WITH ORDINALITY AS e (col, nr)) AS columns_digest
           FROM (SELECT roneo.fingerprint_columns(description, fingerprint_document.columns)) AS c (columns)) AS d
 );

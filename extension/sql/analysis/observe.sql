@@ -64,6 +64,13 @@ RETURN CASE
 END;
 COMMENT ON FUNCTION roneo.counters_doubt(jsonb) IS 'Why the counters of a source prove nothing; NULL: they do.';
 
+-- A server that is stopped in order writes its counters down.
+CREATE OR REPLACE FUNCTION roneo.hides_changes(reason text)
+RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN coalesce(reason NOT IN ('restarted', 'before PostgreSQL 15 an idle session may keep its counts'), false);
+COMMENT ON FUNCTION roneo.hides_changes(text) IS
+    'Whether all that was written between two looks may go unseen, for a reason of era_break or counters_doubt: not only what a session had not handed over.';
+
 CREATE OR REPLACE FUNCTION roneo.is_same_state(s roneo.observed_state, relation jsonb)
 RETURNS boolean LANGUAGE sql IMMUTABLE
 RETURN (s.inserted, s.updated, s.deleted, s.shape, s.schema_name, s.table_name, s.root::bigint) IS NOT DISTINCT FROM

@@ -40,6 +40,32 @@ END;
 COMMENT ON FUNCTION roneo.portable_text(text, text) IS
     'An expression for a text that is the same in any encoding. recode: NULL where both sides have one encoding, server for that of the server, else the encoding that its bytes are of.';
 
+-- jsonb sorts keys by the number of their bytes, and so shows them in another order in another
+-- encoding: each value in it is written with the way to it, and these lines are sorted. Where all is
+-- ASCII there is nothing to sort.
+CREATE OR REPLACE FUNCTION roneo.ordered_keys(expression text, recode text)
+RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN recode IS NULL THEN expression ELSE format($query$CASE WHEN ((%1$s)::pg_catalog.text COLLATE "C") !~ '[^\x01-\x7f]' THEN (%1$s)::pg_catalog.text ELSE (
+    WITH RECURSIVE roneo_node (path, value) AS (
+        SELECT '[]'::pg_catalog.jsonb, (%1$s)::pg_catalog.jsonb
+        UNION ALL
+        SELECT n.path || pg_catalog.jsonb_build_array(e.step), e.value
+        FROM roneo_node AS n
+        CROSS JOIN LATERAL (
+            SELECT o.key, o.value
+            FROM pg_catalog.jsonb_each(CASE pg_catalog.jsonb_typeof(n.value) WHEN 'object' THEN n.value END) AS o (key, value)
+            UNION ALL
+            SELECT a.place::pg_catalog.text, a.value
+            FROM pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof(n.value) WHEN 'array' THEN n.value END) WITH ORDINALITY AS a (value, place)) AS e (step, value)
+    )
+    SELECT pg_catalog.string_agg(l.line, E'\n' ORDER BY %2$s COLLATE "C")
+    FROM roneo_node AS n
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.concat(n.path, CASE pg_catalog.jsonb_typeof(n.value) WHEN 'object' THEN '{}' WHEN 'array' THEN '[]' ELSE n.value::pg_catalog.text END)) AS l (line)) END$query$,
+    expression, roneo.portable_text('l.line', recode)) END;
+COMMENT ON FUNCTION roneo.ordered_keys(text, text) IS
+    'An expression for a jsonb as a text that does not depend on the order of its keys, where recode says that the two sides have unlike encodings; see portable_text.';
+
 -- What differs only in what the cast to text drops, the blanks of char(n), would go unseen.
 CREATE OR REPLACE FUNCTION roneo.text_form(kind text, expression text, recode text)
 RETURNS text LANGUAGE sql IMMUTABLE
@@ -124,6 +150,7 @@ AS $$
 DECLARE
     col   jsonb;
     kind  text;
+    form  text;
     plain boolean := NOT weak && ARRAY['int4', 'text'];
     flags text := roneo.null_flags(columns);
     chain text := '0';
@@ -133,11 +160,12 @@ BEGIN
     END IF;
     FOR col IN SELECT c FROM jsonb_array_elements(columns) AS c LOOP
         kind := col ->> 'kind';
+        form := CASE WHEN (col ->> 'is_jsonb')::boolean THEN roneo.ordered_keys(col ->> 'expression', recode) ELSE col ->> 'expression' END;
         chain := roneo.hash_link(
             CASE WHEN plain AND kind <> ALL (weak) THEN kind ELSE 'md5' END,
             format(CASE WHEN (col ->> 'nullable')::boolean THEN 'coalesce(%s, %s)' ELSE '(%s)' END,
-                CASE WHEN plain AND kind <> ALL (weak) THEN roneo.hashable_form(kind, col ->> 'expression', recode)
-                     ELSE roneo.text_form(kind, col ->> 'expression', recode) END,
+                CASE WHEN plain AND kind <> ALL (weak) THEN roneo.hashable_form(kind, form, recode)
+                     ELSE roneo.text_form(kind, form, recode) END,
                 CASE WHEN plain AND kind <> ALL (weak) THEN roneo.neutral_value(kind) ELSE '''''' END),
             chain);
     END LOOP;
@@ -177,7 +205,7 @@ RETURN (
     ) AS g
 );
 COMMENT ON FUNCTION roneo.row_hash(jsonb, text[], text) IS
-    'An expression of type bigint for the hash of a row. columns: a JSON array of objects with expression, kind (hash_kind, or scaled for numerics of one scale), nullable and seldom_null, alike on both sides but for the expressions. weak: kinds whose hashes are not the same on both (weak_kinds), which are hashed by md5. recode: see portable_text. To be evaluated under the pinned settings.';
+    'An expression of type bigint for the hash of a row. columns: a JSON array of objects with expression, kind (hash_kind, or scaled for numerics of one scale), nullable, seldom_null and is_jsonb, alike on both sides but for the expressions. weak: kinds whose hashes are not the same on both (weak_kinds), which are hashed by md5. recode: see portable_text. To be evaluated under the pinned settings.';
 
 CREATE OR REPLACE FUNCTION roneo.hashed_columns(relation_columns jsonb, names name[])
 RETURNS jsonb LANGUAGE sql IMMUTABLE

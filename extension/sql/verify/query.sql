@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION roneo.side_columns(subject jsonb, side text, names jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE
 RETURN (
-    SELECT coalesce(jsonb_agg(jsonb_build_object('expression', c.col ->> side, 'kind', c.col ->> 'kind', 'nullable', c.col -> 'nullable', 'seldom_null', c.col -> 'seldom_null') ORDER BY c.nr), '[]')
+    SELECT coalesce(jsonb_agg(jsonb_build_object('expression', c.col ->> side, 'kind', c.col ->> 'kind', 'nullable', c.col -> 'nullable', 'seldom_null', c.col -> 'seldom_null', 'is_jsonb', c.col -> 'is_jsonb') ORDER BY c.nr), '[]')
     FROM jsonb_array_elements(subject -> 'columns') WITH ORDINALITY AS c (col, nr)
     WHERE names IS NULL OR names ? (c.col ->> 'name')
 );
@@ -192,7 +192,7 @@ CREATE OR REPLACE FUNCTION roneo.column_images(subject jsonb, side text, weak te
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN (
     SELECT format('ARRAY[%s]', string_agg(CASE WHEN shows THEN concat('(', roneo.text_form(c.col ->> 'kind', c.col ->> side, NULL), ')::pg_catalog.text')
-                    ELSE concat('(', roneo.row_hash(jsonb_build_array(jsonb_build_object('expression', c.col ->> side, 'kind', c.col ->> 'kind', 'nullable', true)),
+                    ELSE concat('(', roneo.row_hash(jsonb_build_array(jsonb_build_object('expression', c.col ->> side, 'kind', c.col ->> 'kind', 'nullable', true, 'is_jsonb', c.col -> 'is_jsonb')),
                                         weak, subject ->> concat('recode_', side)), ')::pg_catalog.text') END, ', ' ORDER BY c.nr))
     FROM jsonb_array_elements(subject -> 'columns') WITH ORDINALITY AS c (col, nr)
 );

@@ -86,6 +86,7 @@ RETURN (
                        OR s.col ->> 'type_base' = d.col ->> 'type_base'
                      THEN roneo.hash_kind(d.col ->> 'type_base') ELSE 'text' END,
         'nullable', NOT ((s.col ->> 'not_null')::boolean AND (d.col ->> 'not_null')::boolean),
+        'is_jsonb', d.col ->> 'type_base' = 'jsonb',
         'seldom_null', p.name = ANY (seldom_null)) ORDER BY p."position"), '[]')
     FROM roneo.pair_columns(wanted, present) AS p
     JOIN jsonb_array_elements(wanted) AS s (col) ON s.col ->> 'name' = p.name
