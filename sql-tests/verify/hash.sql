@@ -15,7 +15,7 @@ BEGIN
     PERFORM roneo.pin_settings();
     EXECUTE format('SELECT %s', roneo.row_hash((
         SELECT jsonb_agg(jsonb_build_object('expression', format('(%s)', e), 'kind', CASE WHEN t LIKE 'numeric(%' THEN 'scaled' ELSE roneo.hash_kind(t) END,
-                                            'nullable', nullable, 'seldom_null', seldom_null) ORDER BY nr)
+                                            'nullable', nullable, 'seldom_null', seldom_null, 'is_jsonb', t = 'jsonb') ORDER BY nr)
         FROM unnest(expressions, types) WITH ORDINALITY AS u (e, t, nr)), weak, recode)) INTO answer;
     RETURN answer;
 END $$;
@@ -134,6 +134,12 @@ SELECT is(hash_of(ARRAY['''Größe'''], '{text}', recode => 'server'), hash_of(A
     'characters are the same in any encoding');
 SELECT isnt(hash_of(ARRAY['''Größe'''], '{text}', recode => 'server'), hash_of(ARRAY['''Größe'''], '{text}', recode => 'LATIN1'),
     'and bytes are not');
+
+SELECT isnt(hash_of(ARRAY['NULL::jsonb'], '{jsonb}', recode => 'server', seldom_null => s), hash_of(ARRAY[v], '{jsonb}', recode => 'server', seldom_null => s),
+    format('no jsonb, and %s; taken to be seldom NULL: %s', v, s))
+FROM unnest(ARRAY['''[]''::jsonb', '''{}''::jsonb', '''null''::jsonb', '''""''::jsonb']) AS v, unnest('{true,false}'::boolean[]) AS s;
+SELECT is(hash_of(ARRAY['''{"ä": 1, "abc": [2, {"ü": null}]}''::jsonb'], '{jsonb}', recode => 'server'),
+          hash_of(ARRAY['''{"abc": [2, {"ü": null}], "ä": 1}''::jsonb'], '{jsonb}', recode => 'server'), 'the same jsonb');
 
 -- The handshake.
 CREATE TEMP TABLE hands (there jsonb);

@@ -45,7 +45,7 @@ COMMENT ON FUNCTION roneo.portable_text(text, text) IS
 -- ASCII there is nothing to sort.
 CREATE OR REPLACE FUNCTION roneo.ordered_keys(expression text, recode text)
 RETURNS text LANGUAGE sql IMMUTABLE
-RETURN CASE WHEN recode IS NULL THEN expression ELSE format($query$CASE WHEN ((%1$s)::pg_catalog.text COLLATE "C") !~ '[^\x01-\x7f]' THEN (%1$s)::pg_catalog.text ELSE (
+RETURN CASE WHEN recode IS NULL THEN expression ELSE format($query$CASE WHEN ((%1$s)::pg_catalog.text COLLATE "C") !~ '[^\x01-\x7f]' THEN (%1$s)::pg_catalog.text WHEN %1$s IS NOT NULL THEN (
     WITH RECURSIVE roneo_node (path, value) AS (
         SELECT '[]'::pg_catalog.jsonb, (%1$s)::pg_catalog.jsonb
         UNION ALL
