@@ -349,7 +349,8 @@ final class RefreshJob {
             // It was the answer to the COMMIT that got lost.
             report.outcome = ended
             report.failure = nil
-        case .failed where options.verification == nil
+        case .failed
+        where options.verification == nil
             && (try? worker.context.journal.isQuarantined(report.dest)) == true:
             report.warning =
                 "in quarantine: not refreshed any more until it is mended and released (roneo release)"

@@ -174,7 +174,8 @@ public struct RefreshRun: Sendable {
         var places: [String: RefreshQueue.Entry] = [:]
         for row in 0..<known.count {
             let dest = known[row, 0] ?? ""
-            places[dest] = RefreshQueue.Entry(dest: dest, source: known[row, 1], turn: known[row, 2])
+            places[dest] = RefreshQueue.Entry(
+                dest: dest, source: known[row, 1], turn: known[row, 2])
         }
         return places
     }

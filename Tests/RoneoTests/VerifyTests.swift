@@ -280,7 +280,8 @@ import Testing
         #expect(try lastRun(stage, "child") == "verify runner failed failures 0 unchanged")
         #expect(try lastRun(stage, "parent") == "verify runner failed failures 0 unchanged")
         #expect(
-            try stage.value("SELECT string_agg(dest, ' ') FROM roneo.verifications WHERE verdict = 'undecided'")
+            try stage.value(
+                "SELECT string_agg(dest, ' ') FROM roneo.verifications WHERE verdict = 'undecided'")
                 == "public.child")
         #expect(
             try stage.value("SELECT count(*) FROM roneo.status WHERE state <> 'ok'") == "0")
@@ -290,7 +291,7 @@ import Testing
         let stage = try makeStage()
         try stage.source.execute(
             """
-            CREATE FUNCTION gate(int) RETURNS boolean LANGUAGE plpgsql AS \
+            CREATE FUNCTION gate(int) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = 0 AS \
             'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN true; END'
             """)
         for name in ["a", "b"] {
