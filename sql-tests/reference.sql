@@ -19,7 +19,7 @@ FROM (
                                    'record_failure', 'preflight_probe', 'preflight', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'still_due',
                                    'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables',
                                    'replica_metrics', 'run_buckets', 'run_failures', 'source_opening',
-                                   'survey_probe', 'observe_opening', 'observe_values_probe', 'record_observation', 'judge_methods', 'fingerprint_find_query', 'fingerprint_opening', 'fingerprint_path', 'fingerprint_query', 'fingerprint_document', 'fingerprint_parts', 'refuse_filter', 'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_undecided', 'due_verifications', 'refresh_limits', 'judge_load', 'try_source_slot', 'give_back_slot')
+                                   'survey_probe', 'observe_opening', 'observe_values_probe', 'record_observation', 'judge_methods', 'fingerprint_find_query', 'fingerprint_opening', 'fingerprint_path', 'fingerprint_query', 'fingerprint_document', 'fingerprint_parts', 'refuse_filter', 'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_failed_verification', 'due_verifications', 'refresh_limits', 'judge_load', 'try_source_slot', 'give_back_slot')
                 THEN 'program' ELSE 'people' END AS caller
     FROM own_function AS o
     WHERE o.proname IN ('create_source', 'drop_source', 'source_conninfo', 'check_source',
@@ -32,7 +32,7 @@ FROM (
         'record_failure', 'preflight_probe', 'preflight', 'check', 'check_columns', 'check_missing_tables', 'watch_grants',
         'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables', 'replica_metrics', 'run_buckets',
         'run_failures', 'source_opening', 'verify', 'repair', 'verify_due', 'set_verification',
-        'fingerprint', 'compare_fingerprints', 'observe', 'changes', 'advise', 'survey_probe', 'observe_opening', 'observe_values_probe', 'record_observation', 'judge_methods', 'fingerprint_find_query', 'fingerprint_opening', 'fingerprint_path', 'fingerprint_query', 'fingerprint_document', 'fingerprint_parts', 'refuse_filter', 'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_undecided', 'due_verifications')
+        'fingerprint', 'compare_fingerprints', 'observe', 'changes', 'advise', 'survey_probe', 'observe_opening', 'observe_values_probe', 'record_observation', 'judge_methods', 'fingerprint_find_query', 'fingerprint_opening', 'fingerprint_path', 'fingerprint_query', 'fingerprint_document', 'fingerprint_parts', 'refuse_filter', 'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_failed_verification', 'due_verifications')
 ) AS f
 JOIN pg_proc AS p USING (oid);
 

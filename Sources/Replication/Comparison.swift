@@ -82,6 +82,8 @@ struct Comparison {
         verdict.deleted = number("deleted")
         verdict.runId = number("run_id")
         verdict.wantsCopy = row[0, "retry"] == "t"
+        verdict.notCompared = row[0, "not_compared"]
+        verdict.copiedAnew = row[0, "copied_anew"] == "t"
         verdict.differences = JSON(verbatim: row[0, "differences"] ?? "[]")
         verdict.lines = try lines(of: verdict.differences)
         return verdict

@@ -36,17 +36,11 @@ final class Journal: Sendable {
     func recordFailure(
         _ dest: String, _ failure: Failure, runId: Int64?, duration: Duration
     ) throws -> String? {
-        let more = JSON.object([
-            "run_id": JSON(runId),
-            "hand": JSON("runner"),
-            "runner": JSON(runner.description),
-            "seconds": JSON(duration),
-            "step": JSON(failure.during),
-        ])
-        return try value(
+        try value(
             """
             SELECT roneo.record_failure(ARRAY[roneo.dest_of(\(dest))], \(failure.sqlState), \
-            \(failure.message), \(failure.detail), \(failure.hint), \(more.description)::jsonb)
+            \(failure.message), \(failure.detail), \(failure.hint), \
+            \(facts(failure, runId, duration).description)::jsonb)
             """)
     }
 
@@ -64,13 +58,34 @@ final class Journal: Sendable {
         try value("SELECT roneo.judge_load(\(source), \(answer)::jsonb)")
     }
 
-    /// Commits that a replica could not be compared with its source.
-    func recordUndecided(_ dest: String, _ why: String, _ options: VerificationOptions?) throws {
-        _ = try value(
+    /// Commits that a replica could not be compared with its source, and returns what that makes of
+    /// it: failed or deferred. It does not count as a refresh.
+    ///
+    /// - Parameter options: nil of another one of its refresh group, which was not to be compared.
+    func recordFailedVerification(
+        _ dest: String, _ failure: Failure, _ options: VerificationOptions?, runId: Int64?,
+        duration: Duration, isCancelled: Bool
+    ) throws -> String? {
+        try value(
             """
-            SELECT roneo.record_undecided(roneo.dest_of(\(dest)), \(why), \
-            \(options?.json.description ?? "{}")::jsonb)
+            SELECT roneo.record_failed_verification(roneo.dest_of(\(dest)), \
+            \(options?.json.description)::jsonb, \(failure.sqlState), \(failure.message), \
+            \(failure.detail), \(failure.hint), \
+            \(facts(failure, runId, duration, isCancelled: isCancelled).description)::jsonb)
             """)
+    }
+
+    private func facts(
+        _ failure: Failure, _ runId: Int64?, _ duration: Duration, isCancelled: Bool = false
+    ) -> JSON {
+        .object([
+            "run_id": JSON(runId),
+            "hand": JSON("runner"),
+            "runner": JSON(runner.description),
+            "seconds": JSON(duration),
+            "step": JSON(failure.during),
+            "cancelled": isCancelled ? JSON(true) : .null,
+        ])
     }
 
     func close() {

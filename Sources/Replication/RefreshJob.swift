@@ -295,6 +295,7 @@ final class RefreshJob {
 
     /// For each of a group; what it makes of the replica that was asked for.
     private func recordFailure(_ failure: Failure) -> String? {
+        guard options.verification == nil else { return recordFailedVerification(failure) }
         let duration = ContinuousClock.now - began
         for member in members where member.dest != report.dest {
             _ = try? worker.context.journal.recordFailure(
@@ -303,6 +304,23 @@ final class RefreshJob {
         let runId = members.first { $0.dest == report.dest }.flatMap { runIds[$0.replicaId] }
         return try? worker.context.journal.recordFailure(
             report.dest, failure, runId: runId, duration: duration)
+    }
+
+    /// A verification is no refresh that failed. Others of the group that were to be refreshed with it
+    /// have a run that has begun.
+    private func recordFailedVerification(_ failure: Failure) -> String? {
+        func record(
+            _ dest: String, _ options: VerificationOptions?, _ runId: Int64?
+        ) -> String? {
+            try? worker.context.journal.recordFailedVerification(
+                dest, failure, options, runId: runId, duration: ContinuousClock.now - began,
+                isCancelled: worker.context.cancel.isFired)
+        }
+        for member in members where member.dest != report.dest {
+            if let runId = runIds[member.replicaId] { _ = record(member.dest, nil, runId) }
+        }
+        let runId = members.first { $0.dest == report.dest }.flatMap { runIds[$0.replicaId] }
+        return record(report.dest, options.verification, runId)
     }
 
     /// Tells the destination's history, and settles what the failure makes of the report.
@@ -315,10 +333,6 @@ final class RefreshJob {
         }
         // Who holds the lock records what comes of it.
         guard failure.sqlState != SQLState.beingRefreshed else { return }
-        if options.verification != nil {
-            try? worker.context.journal.recordUndecided(
-                report.dest, failure.message, options.verification)
-        }
         // A history that cannot be written is no second failure: the report tells of the first.
         let outcome = recordFailure(failure)
         others = members.filter { $0.dest != report.dest }.map { member in
@@ -335,7 +349,9 @@ final class RefreshJob {
             // It was the answer to the COMMIT that got lost.
             report.outcome = ended
             report.failure = nil
-        case .failed where (try? worker.context.journal.isQuarantined(report.dest)) == true:
+        case .failed
+        where options.verification == nil
+            && (try? worker.context.journal.isQuarantined(report.dest)) == true:
             report.warning =
                 "in quarantine: not refreshed any more until it is mended and released (roneo release)"
         default:

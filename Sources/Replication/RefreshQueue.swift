@@ -2,7 +2,8 @@
 /// of one source, none after its window has shut, none that would not end before the time is up.
 ///
 /// A worker that gets nothing may end although entries are left: those belong to sources whose
-/// places are all taken, and each of those workers asks again when its replica is done. Those that
+/// places are all taken, or wait for their turn, and each of those workers asks again when its
+/// replica is done. Those that
 /// there is no time for are not begun any more: there is never more of it.
 struct RefreshQueue: Sendable {
     struct Entry: Sendable, Equatable {
@@ -15,12 +16,15 @@ struct RefreshQueue: Sendable {
         var beginBefore: ContinuousClock.Instant?
         /// Of a slice that is to be compared: which, as the extension says it.
         var slice: String?
+        /// Those with the same one lock the same replicas, and so begin one after the other.
+        var turn: String?
     }
 
     private(set) var waiting: [Entry] = []
     private(set) var isStopped = false
     private var hasBegun = false
     private var running: [String: Int] = [:]
+    private var turns: Set<String> = []
     private let perSource: Int
     /// Sources that may have fewer.
     var caps: [String: Int] = [:]
@@ -47,17 +51,19 @@ struct RefreshQueue: Sendable {
         if let deadline, now >= deadline { isStopped = true }
         guard !isStopped,
             let index = waiting.firstIndex(where: {
-                hasPlace($0) && hasTime($0, now) && isAllowed($0)
+                hasPlace($0) && hasTurn($0) && hasTime($0, now) && isAllowed($0)
             })
         else { return nil }
         let entry = waiting.remove(at: index)
         hasBegun = true
         if let source = entry.source { running[source, default: 0] += 1 }
+        if let turn = entry.turn { turns.insert(turn) }
         return entry
     }
 
     mutating func ended(_ entry: Entry) {
         if let source = entry.source { running[source, default: 1] -= 1 }
+        if let turn = entry.turn { turns.remove(turn) }
     }
 
     /// Begins nothing more.
@@ -70,6 +76,10 @@ struct RefreshQueue: Sendable {
         if let beginBefore = entry.beginBefore, now >= beginBefore { return false }
         guard hasBegun, let deadline, let expected = entry.expected else { return true }
         return now + expected <= deadline
+    }
+
+    private func hasTurn(_ entry: Entry) -> Bool {
+        entry.turn.map { !turns.contains($0) } ?? true
     }
 
     private func hasPlace(_ entry: Entry) -> Bool {

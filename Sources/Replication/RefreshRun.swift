@@ -112,26 +112,33 @@ public struct RefreshRun: Sendable {
         case .named(let dests):
             var seen: Set<String> = []
             let wanted = dests.filter { seen.insert($0).inserted }
-            let sources = try? sourcesOf(wanted, connection)
+            let places = try? places(of: wanted, connection)
             // What is no name at all, its own job reports. Each is compared by itself.
             let first = options.verification == nil ? try? onePerGroup(wanted, connection) : nil
             return (first ?? wanted)
-                .map { RefreshQueue.Entry(dest: $0, source: sources?[$0]) }
+                .map { places?[$0] ?? RefreshQueue.Entry(dest: $0) }
         case .all:
             let all = try connection.execute(
                 """
-                SELECT format('%I.%I', r.dest_schema, r.dest_name), s.source_name \
+                SELECT format('%I.%I', r.dest_schema, r.dest_name), s.source_name, \
+                \(verbatim: Self.turn) \
                 FROM roneo.replica AS r JOIN roneo.source AS s USING (source_id) \
                 WHERE r.enabled ORDER BY r.dest_schema, r.dest_name
                 """)
             return (0..<all.count).map {
-                RefreshQueue.Entry(dest: all[$0, 0] ?? "", source: all[$0, 1])
+                RefreshQueue.Entry(dest: all[$0, 0] ?? "", source: all[$0, 1], turn: all[$0, 2])
             }
         case .dueVerifications:
             let due = try connection.execute(
-                "SELECT dest_text, options FROM roneo.due_verifications()")
+                """
+                SELECT d.dest_text, s.source_name, \(verbatim: Self.turn), d.options \
+                FROM roneo.due_verifications() WITH ORDINALITY AS d \
+                JOIN roneo.replica AS r ON r.dest = d.dest \
+                JOIN roneo.source AS s USING (source_id) ORDER BY d.ordinality
+                """)
             return (0..<due.count).map {
-                RefreshQueue.Entry(dest: due[$0, 0] ?? "", slice: due[$0, 1])
+                RefreshQueue.Entry(
+                    dest: due[$0, 0] ?? "", source: due[$0, 1], slice: due[$0, 3], turn: due[$0, 2])
             }
         case .due(let filter):
             let found = try DueQuery(filter: filter).look(worker, connection)
@@ -150,18 +157,27 @@ public struct RefreshRun: Sendable {
                     + "goes on. roneo history shows which step takes the time."))
     }
 
-    private func sourcesOf(
-        _ dests: [String], _ connection: Connection
-    ) throws -> [String: String] {
+    /// What locks the same replicas: one by itself, or a refresh group.
+    private static let turn: StaticString =
+        "concat_ws(' ', r.source_id, coalesce('group ' || r.refresh_group, r.replica_id::text))"
+
+    /// What is known of them before they begin.
+    private func places(
+        of dests: [String], _ connection: Connection
+    ) throws -> [String: RefreshQueue.Entry] {
         let known = try connection.execute(
             """
-            SELECT w.dest, s.source_name FROM unnest(\(dests)::text[]) AS w (dest) \
+            SELECT w.dest, s.source_name, \(verbatim: Self.turn) FROM unnest(\(dests)::text[]) AS w (dest) \
             JOIN roneo.replica AS r ON r.dest = roneo.dest_named(w.dest) \
             JOIN roneo.source AS s ON s.source_id = r.source_id
             """)
-        var sources: [String: String] = [:]
-        for row in 0..<known.count { sources[known[row, 0] ?? ""] = known[row, 1] }
-        return sources
+        var places: [String: RefreshQueue.Entry] = [:]
+        for row in 0..<known.count {
+            let dest = known[row, 0] ?? ""
+            places[dest] = RefreshQueue.Entry(
+                dest: dest, source: known[row, 1], turn: known[row, 2])
+        }
+        return places
     }
 
     /// The others of a refresh group come with the first one of it.

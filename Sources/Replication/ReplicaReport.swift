@@ -67,6 +67,8 @@ public struct ReplicaReport: Sendable, Equatable {
             "run_id": JSON(verdict?.runId),
             "seconds": JSON(duration),
             "differences": verdict?.differences ?? .array([]),
+            "not_compared": JSON(verdict?.notCompared),
+            "copied_anew": JSON(verdict?.copiedAnew ?? false),
             "error": failure?.json ?? .null,
         ])
     }

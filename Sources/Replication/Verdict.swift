@@ -24,6 +24,10 @@ public struct Verdict: Sendable, Equatable {
     public var deleted: Int64?
     /// The run that a repair is.
     public var runId: Int64?
+    /// Which rows are not to be here yet, and were left out; nil: there can be none.
+    public var notCompared: String?
+    /// Whether its refresh copied the whole: what differed before is gone with it.
+    public var copiedAnew = false
     /// Some of the differences, as the extension describes them.
     public var differences = JSON(verbatim: "[]")
     /// The same in words.

@@ -21,6 +21,19 @@ import Testing
         #expect(queue.next(now: now)?.dest == "a2")
     }
 
+    @Test func whatLocksTheSameTakesTurns() {
+        var queue = RefreshQueue(perSource: .max, deadline: nil)
+        queue.add([
+            .init(dest: "a", slice: "1", turn: "a"), .init(dest: "a", slice: "2", turn: "a"),
+            .init(dest: "b", turn: "b"), .init(dest: "c"), .init(dest: "c"),
+        ])
+        let first = queue.next(now: now)
+        #expect(first?.slice == "1")
+        #expect(drain(&queue) == ["b", "c", "c"])
+        if let first { queue.ended(first) }
+        #expect(queue.next(now: now)?.slice == "2")
+    }
+
     @Test func anUnknownSourceIsNotCounted() {
         var queue = RefreshQueue(perSource: 1, deadline: nil)
         queue.add(["x", "y"].map { .init(dest: $0, source: nil) })

@@ -39,6 +39,8 @@ import Testing
             let deleted: Int?
             let run_id: Int?
             let differences: [Difference]
+            let not_compared: String?
+            let copied_anew: Bool
         }
         let exit_status: Int
         let replicas: [Replica]
@@ -197,12 +199,159 @@ import Testing
         #expect(try await eventually(stage.isClean))
     }
 
+    /// The latest run of a replica, and what its replica knows of failures.
+    private func lastRun(_ stage: Stage, _ dest: String) throws -> String? {
+        try stage.value(
+            """
+            SELECT concat_ws(' ', u.kind, u.hand, u.outcome, 'failures', r.failures, r.last_outcome) \
+            FROM roneo.run AS u JOIN roneo.replica AS r USING (replica_id) \
+            WHERE r.dest = \(dest)::regclass ORDER BY u.run_id DESC LIMIT 1
+            """)
+    }
+
+    @Test func oneThatFailsIsNoRefreshThatFailed() async throws {
+        let stage = try Stage()
+        try stage.source.execute(
+            """
+            CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); CREATE TABLE switch (); \
+            CREATE FUNCTION allowed(int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN 1 / \
+            (CASE WHEN EXISTS (SELECT FROM public.switch) THEN 0 ELSE 1 END) = 1; END'
+            """)
+        try stage.dest.execute(
+            "SELECT roneo.create_dml('src', 't', filter => 'public.allowed(id)', refresh_every => '1 hour')"
+        )
+        #expect(try stage.run("verify", "t").status == 0)
+        let due = try stage.value("SELECT due_at FROM roneo.status")
+        try stage.source.execute("INSERT INTO switch DEFAULT VALUES")
+        for _ in 1...4 {
+            let ended = try stage.run("verify", "t")
+            #expect(ended.status == 1)
+            #expect(ended.errors.contains("roneo: verification of public.t from source src failed"))
+        }
+        #expect(try lastRun(stage, "t") == "verify runner failed failures 0 unchanged")
+        #expect(try stage.value("SELECT due_at FROM roneo.status") == due)
+        #expect(try stage.value("SELECT count(*) FROM roneo.run WHERE kind = 'verify'") == "4")
+        #expect(try stage.run("history").output.contains("verify  failed"))
+        let check = try stage.run("check")
+        #expect(check.status == 1, "\(check)")
+        #expect(check.output.contains("the last verification failed"))
+        #expect(!check.output.contains("in a row"), "\(check)")
+
+        let away = try stage.run(
+            "repair", "t", "--apply", "--source-conninfo", "src=host=/nonexistent dbname=x")
+        #expect(away.status == 75, "\(away)")
+        #expect(try lastRun(stage, "t") == "verify runner failed failures 0 unchanged")
+        try stage.source.execute("DELETE FROM switch")
+        #expect(try stage.run("verify").status == 0)
+        #expect(try stage.run("check").status == 0)
+        #expect(try await eventually(stage.isClean))
+    }
+
+    @Test func norIsOneThatIsCancelled() async throws {
+        let stage = try Stage()
+        try stage.makeSlowReplica()
+        let process = try stage.start(["verify", "slow"])
+        let isCopying = try await eventually {
+            try stage.value("SELECT count(*) FROM roneo.run WHERE outcome = 'running'") == "1"
+        }
+        try #require(isCopying)
+        process.send(SIGINT)
+        #expect(process.wait().status == 130)
+        #expect(try lastRun(stage, "slow") == "verify runner failed failures 0 ok")
+        #expect(
+            try stage.value("SELECT verdict FROM roneo.verifications") == "undecided")
+        #expect(try stage.run("check").status == 0, "who cancelled it knows")
+        #expect(try await eventually(stage.isClean))
+    }
+
+    @Test func aGroupThatIsRefreshedForOneFailsForThatOne() throws {
+        let stage = try Stage()
+        for name in ["parent", "child"] {
+            try stage.source.execute(SQL(verbatim: "CREATE TABLE \(name) (id int PRIMARY KEY)"))
+            try stage.dest.execute("SELECT roneo.create_dml('src', \(name))")
+            try stage.dest.execute("SELECT roneo.set_refresh_group(\(name)::regclass, 'both')")
+        }
+        #expect(try stage.run("refresh", "parent").status == 0)
+        for name in ["parent", "child"] {
+            try stage.source.execute(SQL(verbatim: "INSERT INTO \(name) VALUES (-7)"))
+        }
+        try stage.dest.execute("ALTER TABLE parent ADD CHECK (id > 0)")
+        #expect(try stage.run("verify", "child").status == 1)
+        #expect(try lastRun(stage, "child") == "verify runner failed failures 0 unchanged")
+        #expect(try lastRun(stage, "parent") == "verify runner failed failures 0 unchanged")
+        #expect(
+            try stage.value(
+                "SELECT string_agg(dest, ' ') FROM roneo.verifications WHERE verdict = 'undecided'")
+                == "public.child")
+        #expect(
+            try stage.value("SELECT count(*) FROM roneo.status WHERE state <> 'ok'") == "0")
+    }
+
+    @Test func severalAreComparedAtATime() async throws {
+        let stage = try makeStage()
+        try stage.source.execute(
+            """
+            CREATE FUNCTION gate(int) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = 0 AS \
+            'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN true; END'
+            """)
+        for name in ["a", "b"] {
+            try stage.dest.execute(
+                """
+                SELECT roneo.create_dml('src', 't', \(name), filter => 'public.gate(id)')
+                """)
+            try stage.dest.execute("SELECT roneo.set_verification(\(name)::regclass, '1 day')")
+        }
+        try stage.dest.execute(
+            """
+            ANALYZE t_dml; UPDATE pg_class SET reltuples = 2e6 WHERE oid = 't_dml'::regclass; \
+            SELECT roneo.set_verification('t_dml', '1 day')
+            """)
+        try stage.source.execute("SELECT pg_advisory_lock(42)")
+        let process = try stage.start(["verify", "--due", "--jobs", "3", "--json"])
+        let areTogether = try await eventually {
+            try stage.source.execute(
+                """
+                SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database \
+                WHERE d.datname = current_database() AND locktype = 'advisory' AND NOT granted
+                """
+            ).value == "2"
+        }
+        #expect(areTogether)
+        try stage.source.execute("SELECT pg_advisory_unlock(42)")
+        let ended = process.wait()
+        #expect(ended.status == 0, "\(ended)")
+        let found = try report(ended).replicas
+        #expect(found.map(\.verdict) == Array(repeating: "equal", count: 6))
+        #expect(found.filter { $0.dest == "public.t_dml" }.count == 4, "one slice after the other")
+        #expect(try await eventually(stage.isClean))
+    }
+
+    @Test func whatTheVerdictLeavesOutIsSaid() throws {
+        let stage = try makeStage()
+        try stage.dest.execute(
+            "SELECT roneo.create_updater('src', 't', 'bounded', control => 'id', boundary => '10')")
+        let note = "rows above 990 of id are not to be here yet, and were not compared"
+        let first = try stage.run("verify", "--verbose")
+        #expect(first.status == 0)
+        #expect(first.output.contains("\npublic.bounded: \(note)\n"), "\(first)")
+        #expect(first.output.split(separator: "\n").count == 7, "\(first)")
+        try stage.source.execute("INSERT INTO t VALUES (1001, 'new')")
+        let second = try stage.run("verify", "--verbose")
+        #expect(
+            second.output.contains(
+                "\ncopied anew first, so only that copy was compared: 1 replica\n"), "\(second)")
+        let json = try report(stage.run("verify", "bounded", "t_updater", "--json")).replicas
+        #expect(json.map(\.not_compared) == [note.replacing("990", with: "991"), nil])
+        #expect(json.map(\.copied_anew) == [false, false])
+    }
+
     @Test(
         "wrong arguments are refused",
         arguments: [
             ["verify", "--due", "t"], ["verify", "--show", "-1"], ["verify", "--jobs", "0"],
             ["repair"], ["repair", "t", "--most-deleted", "101"],
-            ["verify", "--due", "--from", "1"],
+            ["verify", "--due", "--from", "1"], ["verify", "--due", "--jobs", "0"],
+            ["verify", "--due", "--per-source", "0"],
         ])
     func wrongArguments(arguments: [String]) throws {
         let ended = try RoneoProcess(arguments).wait()

@@ -349,7 +349,7 @@ CREATE TABLE roneo.run (
         CHECK (outcome IN ('running', 'ok', 'unchanged', 'deferred', 'failed', 'abandoned')),
     CONSTRAINT run_ended_at_chk CHECK ((outcome = 'running') = (ended_at IS NULL)),
     CONSTRAINT run_repeats_chk CHECK (repeats = 1 OR repeats > 1 AND outcome = 'unchanged'),
-    CONSTRAINT run_kind_chk CHECK (kind IN ('refresh', 'repair'))
+    CONSTRAINT run_kind_chk CHECK (kind IN ('refresh', 'repair', 'verify'))
 );
 CREATE INDEX run_replica_id_started_at_idx ON roneo.run (replica_id, started_at);
 COMMENT ON TABLE roneo.run IS
@@ -359,7 +359,7 @@ COMMENT ON COLUMN roneo.run.outcome IS
     'ok, unchanged (nothing to do), deferred (try later), failed, running; abandoned: it was running when its hand was killed.';
 COMMENT ON COLUMN roneo.run.steps IS 'What each step did, by number: rows, bytes, seconds.';
 COMMENT ON COLUMN roneo.run.has_more IS 'Whether it ended at a batch_limit or in the middle of a repull, with more to read.';
-COMMENT ON COLUMN roneo.run.kind IS 'refresh; repair: rows that a verification found to differ were brought in line.';
+COMMENT ON COLUMN roneo.run.kind IS 'refresh; repair: rows that a verification found to differ were brought in line; verify: a verification or repair that failed, with the refresh it began with.';
 COMMENT ON COLUMN roneo.run.runner IS 'Run id, host and process of the runner.';
 COMMENT ON COLUMN roneo.run.repeats IS
     'How many refreshes it stands for, one after the other, that found nothing to do: the first began at started_at, and of the last one are ended_at, seconds and runner.';
@@ -381,6 +381,8 @@ CREATE TABLE roneo.verification (
     verified_at  timestamptz,
     repaired_at  timestamptz,
     repaired     bigint  NOT NULL DEFAULT 0,
+    differed_at  timestamptz,
+    failed_run_id bigint,
     CONSTRAINT verification_pkey PRIMARY KEY (replica_id),
     CONSTRAINT verification_replica_id_fkey FOREIGN KEY (replica_id)
         REFERENCES roneo.replica ON DELETE CASCADE,
@@ -397,6 +399,8 @@ COMMENT ON COLUMN roneo.verification.verdict IS
 COMMENT ON COLUMN roneo.verification.missing IS 'Rows that are not here. extra: rows that the source has not; changed: rows with other values.';
 COMMENT ON COLUMN roneo.verification.verified_at IS 'When the whole of it was last known to be equal: of its slices the one that was looked at longest ago.';
 COMMENT ON COLUMN roneo.verification.repaired IS 'How many rows repairs have brought in line since it was made.';
+COMMENT ON COLUMN roneo.verification.differed_at IS 'When rows were found that differ, until a comparison finds none or a repair mends them: one that failed takes nothing back.';
+COMMENT ON COLUMN roneo.verification.failed_run_id IS 'The run that says how the last comparison failed; NULL: it did not.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.verification', '');
 
 CREATE TABLE roneo.verification_slice (

@@ -223,6 +223,8 @@ CREATE TABLE roneo.verification (
     verified_at  timestamptz,
     repaired_at  timestamptz,
     repaired     bigint  NOT NULL DEFAULT 0,
+    differed_at  timestamptz,
+    failed_run_id bigint,
     CONSTRAINT verification_pkey PRIMARY KEY (replica_id),
     CONSTRAINT verification_replica_id_fkey FOREIGN KEY (replica_id)
         REFERENCES roneo.replica ON DELETE CASCADE,
@@ -239,6 +241,8 @@ COMMENT ON COLUMN roneo.verification.verdict IS
 COMMENT ON COLUMN roneo.verification.missing IS 'Rows that are not here. extra: rows that the source has not; changed: rows with other values.';
 COMMENT ON COLUMN roneo.verification.verified_at IS 'When the whole of it was last known to be equal: of its slices the one that was looked at longest ago.';
 COMMENT ON COLUMN roneo.verification.repaired IS 'How many rows repairs have brought in line since it was made.';
+COMMENT ON COLUMN roneo.verification.differed_at IS 'When rows were found that differ, until a comparison finds none or a repair mends them: one that failed takes nothing back.';
+COMMENT ON COLUMN roneo.verification.failed_run_id IS 'The run that says how the last comparison failed; NULL: it did not.';
 SELECT pg_catalog.pg_extension_config_dump('roneo.verification', '');
 
 CREATE TABLE roneo.verification_slice (
@@ -263,8 +267,8 @@ COMMENT ON TABLE roneo.verification_slice IS
 SELECT pg_catalog.pg_extension_config_dump('roneo.verification_slice', '');
 
 ALTER TABLE roneo.run ADD COLUMN kind text NOT NULL DEFAULT 'refresh';
-ALTER TABLE roneo.run ADD CONSTRAINT run_kind_chk CHECK (kind IN ('refresh', 'repair'));
-COMMENT ON COLUMN roneo.run.kind IS 'refresh; repair: rows that a verification found to differ were brought in line.';
+ALTER TABLE roneo.run ADD CONSTRAINT run_kind_chk CHECK (kind IN ('refresh', 'repair', 'verify'));
+COMMENT ON COLUMN roneo.run.kind IS 'refresh; repair: rows that a verification found to differ were brought in line; verify: a verification or repair that failed, with the refresh it began with.';
 
 -- What was observed of sources.
 CREATE TABLE roneo.observation (

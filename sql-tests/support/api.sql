@@ -10,7 +10,7 @@ WITH public_function (proname, caller) AS (
     SELECT unnest(ARRAY['begin_refresh', 'plan_refresh', 'finish_refresh', 'record_start',
                'record_failure', 'watches', 'mark_watched', 'idle_checks', 'mark_idle', 'still_due', 'source_conninfo', 'preflight_probe', 'preflight',
                'columns_probe', 'judge_columns', 'tables_probe', 'judge_tables', 'replica_metrics', 'run_buckets',
-               'survey_probe', 'observe_opening', 'observe_values_probe', 'record_observation', 'judge_methods', 'fingerprint_find_query', 'fingerprint_opening', 'fingerprint_path', 'fingerprint_query', 'fingerprint_document', 'fingerprint_parts', 'refuse_filter', 'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_undecided', 'due_verifications', 'run_failures', 'source_opening', 'refresh_limits', 'judge_load', 'try_source_slot', 'give_back_slot']), 'the program'
+               'survey_probe', 'observe_opening', 'observe_values_probe', 'record_observation', 'judge_methods', 'fingerprint_find_query', 'fingerprint_opening', 'fingerprint_path', 'fingerprint_query', 'fingerprint_document', 'fingerprint_parts', 'refuse_filter', 'verify_options', 'verify_start', 'verify_plan', 'verify_judge', 'verify_finish', 'record_failed_verification', 'due_verifications', 'run_failures', 'source_opening', 'refresh_limits', 'judge_load', 'try_source_slot', 'give_back_slot']), 'the program'
 ),
 signature AS (
     -- An argument a line, so that a diff shows the one that changed.

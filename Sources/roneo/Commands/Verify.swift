@@ -47,6 +47,9 @@ struct Verify: AsyncParsableCommand {
               roneo verify -d wh                                all of them
               roneo verify -d wh app.orders --from 2026-01-01   a part of one
               roneo verify -d wh --due --max-runtime 1h         cron's line, at night
+              roneo verify -d wh --due --jobs 4 --per-source 2  several at a time
+
+            One that fails is told by check and history, and counts as no refresh that failed.
 
             Exit status: 0 all are equal, or nothing is due; 1 one differs, failed, or cannot be \
             compared; 75 nothing done, others hold the locks or a source is away.
@@ -64,6 +67,8 @@ struct Verify: AsyncParsableCommand {
 
     @Option(name: .shortAndLong, help: "How many replicas to compare at a time.")
     var jobs = 1
+    @Option(help: ArgumentHelp("How many of them may read from one source.", valueName: "jobs"))
+    var perSource: Int?
     @Flag(
         help: ArgumentHelp(
             "Compare what is due by roneo.set_verification, large replicas in slices, the one "
@@ -73,9 +78,9 @@ struct Verify: AsyncParsableCommand {
     var maxRuntime: TimeSpan?
 
     func validate() throws {
-        try JobCount.check(jobs, nil)
-        guard !due || (dest.isEmpty && comparison.from == nil && comparison.to == nil && jobs == 1)
-        else { throw ValidationError("--due takes no DEST, --from, --to or --jobs.") }
+        try JobCount.check(jobs, perSource)
+        guard !due || (dest.isEmpty && comparison.from == nil && comparison.to == nil)
+        else { throw ValidationError("--due takes no DEST, --from or --to.") }
     }
 
     func run() async throws {
@@ -85,6 +90,7 @@ struct Verify: AsyncParsableCommand {
         run.sourceConninfos = sources.conninfos
         run.options.verification = comparison.options
         run.jobs = jobs
+        run.perSource = perSource ?? .max
         run.maxRuntime = maxRuntime?.duration
         try await output.carryOut(run)
     }

@@ -42,8 +42,9 @@ enum ReportText {
     static func failure(_ report: ReplicaReport, _ terminal: Terminal) -> String? {
         guard let failure = report.failure, report.outcome == .failed else { return nil }
         let source = report.source.map { " from source \($0.printable)" } ?? ""
+        let what = report.verdict == nil ? "refresh" : "verification"
         return block(
-            "refresh of \(report.dest.printable)\(source) failed", failure.message, failure,
+            "\(what) of \(report.dest.printable)\(source) failed", failure.message, failure,
             terminal)
     }
 

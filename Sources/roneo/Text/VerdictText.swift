@@ -43,8 +43,34 @@ enum VerdictText {
         }
         let found = report.replicas.flatMap { details(of: $0, terminal) }
         let more = report.notBegun.isEmpty ? [] : ["\(report.notBegun.count) not begun"]
-        let lines = grid.lines(width: terminal.width, style: terminal.styled) + found + more
+        let lines =
+            grid.lines(width: terminal.width, style: terminal.styled) + notes(report) + found + more
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// What the verdicts do not vouch for. Slices of a replica that say the same say it once.
+    private static func notes(_ report: RunReport) -> [String] {
+        let copied = distinct(report.replicas.filter { $0.verdict?.copiedAnew == true }.map(\.dest))
+        let recopies =
+            copied.isEmpty
+            ? []
+            : ["copied anew first, so only that copy was compared: \(replicas(copied.count))"]
+        return recopies
+            + distinct(
+                report.replicas.compactMap { replica in
+                    replica.verdict?.notCompared.map {
+                        "\(replica.dest.printable): \($0.printable)"
+                    }
+                })
+    }
+
+    private static func replicas(_ count: Int) -> String {
+        count == 1 ? "1 replica" : "\(Quantity.count(Int64(count))) replicas"
+    }
+
+    private static func distinct(_ texts: [String]) -> [String] {
+        var seen: Set<String> = []
+        return texts.filter { seen.insert($0).inserted }
     }
 
     /// Nothing where all is well, so that what is not stands out.

@@ -65,7 +65,7 @@ BEGIN ATOMIC
     FROM (VALUES (1)) AS one
     LEFT JOIN LATERAL (
         SELECT v.* FROM roneo.run AS v
-        WHERE v.replica_id = s.replica_id AND v.outcome = 'failed'
+        WHERE v.replica_id = s.replica_id AND v.outcome = 'failed' AND v.kind <> 'verify'
         ORDER BY v.started_at DESC, v.run_id DESC LIMIT 1
     ) AS u ON true
     WHERE s.quarantined_at IS NOT NULL OR s.failures >= least((levels ->> 'failures_warning')::integer, (levels ->> 'failures_critical')::integer);
@@ -80,21 +80,32 @@ LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT 'content', 'CRITICAL',
            format('differs from its source, found %s ago: %s missing, %s too many, %s changed',
-                  roneo.span_text(clock_timestamp() - v.checked_at), coalesce(v.missing, 0), coalesce(v.extra, 0), coalesce(v.changed, 0)),
+                  roneo.span_text(clock_timestamp() - v.differed_at), coalesce(v.missing, 0), coalesce(v.extra, 0), coalesce(v.changed, 0)),
            format('Look who wrote here. Which rows: roneo repair %L, and with --apply they are brought in line', s.dest)
     FROM roneo.verification AS v
-    WHERE v.replica_id = s.replica_id AND v.verdict = 'differs'
+    -- One that failed since, or did not come to an end, has found nothing better.
+    WHERE v.replica_id = s.replica_id AND v.differed_at IS NOT NULL
     UNION ALL
     SELECT 'verification', 'WARNING',
-           format('verified %s ago, promised every %s%s', roneo.span_text(clock_timestamp() - coalesce(v.verified_at, v.checked_at)),
-                  roneo.span_text(v.verify_every), coalesce('; the last look: ' || CASE WHEN v.verdict = 'undecided' THEN v.why END, '')),
-           'Is roneo verify --due in the line of cron, and has it the time (--max-runtime)?'
+           concat_ws('; ',
+               format(CASE WHEN j.is_late THEN 'verified %s ago, promised every %s' END,
+                      roneo.span_text(clock_timestamp() - coalesce(v.verified_at, v.checked_at)), roneo.span_text(v.verify_every)),
+               CASE WHEN v.failed_run_id IS NOT NULL
+                    THEN format('the last verification failed %s ago: %s', roneo.span_text(clock_timestamp() - coalesce(u.ended_at, v.checked_at)),
+                                concat_ws(' ', u.sqlstate, coalesce(u.message, v.why)))
+                    WHEN v.verdict = 'undecided' THEN format('the last look: %s', v.why) END),
+           CASE WHEN v.failed_run_id IS NOT NULL
+                THEN concat_ws(' ', coalesce(u.hint, format('Read the whole error and mend it: roneo history %L.', s.dest)),
+                               format('Then: roneo verify %L', s.dest))
+                ELSE 'Is roneo verify --due in the line of cron, and has it the time (--max-runtime)?' END
     FROM roneo.verification AS v
-    WHERE v.replica_id = s.replica_id AND v.verdict <> 'differs'
-      AND clock_timestamp() - coalesce(v.verified_at, v.checked_at) > 2 * v.verify_every AND s.state <> 'disabled';
+    LEFT JOIN roneo.run AS u ON u.run_id = v.failed_run_id
+    CROSS JOIN LATERAL (
+        SELECT v.differed_at IS NULL AND clock_timestamp() - coalesce(v.verified_at, v.checked_at) > 2 * v.verify_every AS is_late) AS j
+    WHERE v.replica_id = s.replica_id AND (j.is_late OR v.failed_run_id IS NOT NULL) AND s.state <> 'disabled';
 END;
 COMMENT ON FUNCTION roneo.judge_verification(roneo.status) IS
-    'Findings about a replica that is known to differ from its source, or that was to be verified long ago.';
+    'Findings about a replica that is known to differ from its source, that was to be verified long ago, or whose verification failed.';
 
 CREATE OR REPLACE FUNCTION roneo.judge_state(s roneo.status, levels jsonb)
 RETURNS TABLE (check_name text, object text, level text, message text, advice text)
@@ -125,7 +136,7 @@ BEGIN ATOMIC
            CASE WHEN c.far_value IS NOT NULL THEN 'Correct the value on the source, or set sweep_every of roneo.control_replica.'
                 ELSE 'The next refresh without it takes this away.' END
     FROM (SELECT v.warning FROM roneo.run AS v
-          WHERE v.replica_id = s.replica_id AND v.outcome IN ('ok', 'unchanged', 'deferred')
+          WHERE v.replica_id = s.replica_id AND v.outcome IN ('ok', 'unchanged', 'deferred') AND v.kind <> 'verify'
           ORDER BY v.started_at DESC, v.run_id DESC LIMIT 1) AS u
     LEFT JOIN roneo.control_replica AS c ON c.replica_id = s.replica_id
     WHERE u.warning IS NOT NULL;

@@ -28,7 +28,7 @@ BEGIN ATOMIC
             FROM (SELECT h.outcome, sum(h.repeats - roneo.runs_before(h, clock_timestamp() - interval '1 day')) AS runs
                   FROM roneo.run AS h
                   -- No row stands for more than a day.
-                  WHERE h.replica_id = s.replica_id AND h.started_at > clock_timestamp() - interval '3 days'
+                  WHERE h.replica_id = s.replica_id AND h.kind <> 'verify' AND h.started_at > clock_timestamp() - interval '3 days'
                     AND (h.started_at > clock_timestamp() - interval '1 day' OR h.repeats > 1 AND h.ended_at > clock_timestamp() - interval '1 day')
                   GROUP BY h.outcome) AS g),
            extract(epoch FROM s.quarantined_at)
@@ -81,7 +81,7 @@ BEGIN ATOMIC
                    FILTER (WHERE u.outcome IN ('ok', 'unchanged'))
                    OVER (before ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS former_success
         FROM roneo.run AS u
-        WHERE u.started_at <= until AND (u.started_at >= since OR u.repeats > 1 AND u.ended_at >= since)
+        WHERE u.kind <> 'verify' AND u.started_at <= until AND (u.started_at >= since OR u.repeats > 1 AND u.ended_at >= since)
         WINDOW before AS (PARTITION BY u.replica_id ORDER BY u.started_at, u.run_id)
     )
     SELECT u.replica_id, n.slot,
@@ -111,11 +111,11 @@ RETURNS TABLE (replica_id integer, dest text, times bigint, first_at timestamptz
 LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT u.replica_id, (array_agg(u.dest ORDER BY u.run_id DESC))[1], count(*), min(u.started_at), max(u.started_at),
-           u.outcome, u.sqlstate, u.message,
+           u.outcome, u.sqlstate, CASE u.kind WHEN 'verify' THEN concat('verification: ', u.message) ELSE u.message END,
            (array_agg(u.detail ORDER BY u.run_id DESC))[1], (array_agg(u.hint ORDER BY u.run_id DESC))[1]
     FROM roneo.run AS u
     WHERE u.started_at >= since AND u.started_at <= until AND u.outcome IN ('failed', 'abandoned')
-    GROUP BY u.replica_id, u.outcome, u.sqlstate, u.message
+    GROUP BY u.replica_id, u.kind, u.outcome, u.sqlstate, u.message
     ORDER BY max(u.started_at) DESC;
 END;
 COMMENT ON FUNCTION roneo.run_failures(timestamptz, timestamptz) IS

@@ -75,13 +75,14 @@ END;
 $$;
 COMMENT ON FUNCTION roneo.put_off_telling() IS 'A trigger of roneo.run: leaves run_told for the commit.';
 
--- The conditions are looked at when the row is written, by who writes it.
+-- The conditions are looked at when the row is written, by who writes it. A verification that failed
+-- must not count as a failure of the job that refreshes; roneo.check tells of it.
 CREATE OR REPLACE TRIGGER put_off_telling BEFORE INSERT OR UPDATE OF outcome ON roneo.run
-FOR EACH ROW WHEN (NEW.outcome <> 'running' AND roneo.setting('jobmon') = 1) EXECUTE FUNCTION roneo.put_off_telling();
+FOR EACH ROW WHEN (NEW.outcome <> 'running' AND NEW.kind <> 'verify' AND roneo.setting('jobmon') = 1) EXECUTE FUNCTION roneo.put_off_telling();
 COMMENT ON TRIGGER put_off_telling ON roneo.run IS 'Leaves run_told for the commit.';
 
 DROP TRIGGER IF EXISTS run_told ON roneo.run;
 CREATE CONSTRAINT TRIGGER run_told AFTER INSERT OR UPDATE OF outcome ON roneo.run
 DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW WHEN (NEW.outcome <> 'running' AND roneo.setting('jobmon') = 1) EXECUTE FUNCTION roneo.run_told();
+FOR EACH ROW WHEN (NEW.outcome <> 'running' AND NEW.kind <> 'verify' AND roneo.setting('jobmon') = 1) EXECUTE FUNCTION roneo.run_told();
 COMMENT ON TRIGGER run_told ON roneo.run IS 'Tells pg_jobmon of runs that have ended, where the setting jobmon is 1.';

@@ -61,7 +61,8 @@ LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.dest
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL (
     SELECT v.* FROM roneo.run AS v
-    WHERE v.replica_id = r.replica_id
+    -- A verification that failed is no refresh that did.
+    WHERE v.replica_id = r.replica_id AND v.kind <> 'verify'
     ORDER BY v.started_at DESC, v.run_id DESC
     LIMIT 1
 ) AS u ON true

@@ -119,7 +119,7 @@ RETURNS float8 LANGUAGE sql STABLE
 RETURN (
     SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY u.seconds::float8)
     FROM (SELECT v.outcome, v.seconds FROM roneo.run AS v
-          WHERE v.replica_id = id ORDER BY v.started_at DESC LIMIT 50) AS u
+          WHERE v.replica_id = id AND v.kind <> 'verify' ORDER BY v.started_at DESC LIMIT 50) AS u
     WHERE u.outcome = 'ok'
 );
 COMMENT ON FUNCTION roneo.usual_seconds(integer) IS

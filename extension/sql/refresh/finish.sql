@@ -374,6 +374,29 @@ RETURN CASE WHEN sqlstate_code IN ('3F000', '42P01', '42883', '42501') AND messa
     format('%I.%I', r.dest_schema, r.dest_name)) END;
 COMMENT ON FUNCTION roneo.failure_hint(roneo.replica, text, text) IS 'What helps against an error of the source that PostgreSQL knows no hint for.';
 
+CREATE OR REPLACE FUNCTION roneo.end_failed_run(
+    r roneo.replica, kind text, known bigint, sqlstate_code text, message text, detail text, hint text, facts jsonb)
+RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended bigint := coalesce(known, roneo.new_run(r, coalesce(facts ->> 'hand', 'sql'),
+        clock_timestamp() - make_interval(secs => coalesce((facts ->> 'seconds')::float8, 0)), facts ->> 'runner'));
+BEGIN
+    UPDATE roneo.run AS u SET
+        kind    = end_failed_run.kind,
+        outcome = roneo.failure_outcome(sqlstate_code), ended_at = clock_timestamp(),
+        seconds = round((facts ->> 'seconds')::numeric, 3), sqlstate = sqlstate_code,
+        message = concat_ws(': ', facts ->> 'step', end_failed_run.message),
+        detail  = end_failed_run.detail,
+        hint    = coalesce(end_failed_run.hint, roneo.failure_hint(r, sqlstate_code, end_failed_run.message))
+    WHERE u.run_id = ended;
+    RETURN ended;
+END;
+$$;
+COMMENT ON FUNCTION roneo.end_failed_run(roneo.replica, text, bigint, text, text, text, text, jsonb) IS
+    'Writes an error into a run of a replica, or into a new one where none is known; returns that.';
+
 CREATE OR REPLACE FUNCTION roneo.record_failure(
     dests regclass[], sqlstate_code text, message text, detail text, hint text, facts jsonb)
 RETURNS text LANGUAGE plpgsql
@@ -390,19 +413,9 @@ BEGIN
     END IF;
     FOR r IN SELECT known.* FROM roneo.replica AS known WHERE known.dest = ANY (dests) LOOP
         PERFORM roneo.note_pause(r.source_id, sqlstate_code, record_failure.message);
-        ended := coalesce((facts ->> 'run_id')::bigint, roneo.same_pause(r.replica_id, sqlstate_code));
-        IF ended IS NULL THEN
-            ended := roneo.new_run(r, coalesce(facts ->> 'hand', 'sql'),
-                clock_timestamp() - make_interval(secs => coalesce((facts ->> 'seconds')::float8, 0)),
-                facts ->> 'runner');
-        END IF;
-        UPDATE roneo.run AS u SET
-            outcome = failure, ended_at = clock_timestamp(),
-            seconds = round((facts ->> 'seconds')::numeric, 3), sqlstate = sqlstate_code,
-            message = concat_ws(': ', facts ->> 'step', record_failure.message),
-            detail  = record_failure.detail,
-            hint    = coalesce(record_failure.hint, roneo.failure_hint(r, sqlstate_code, record_failure.message))
-        WHERE u.run_id = ended;
+        PERFORM roneo.end_failed_run(r, 'refresh',
+            coalesce((facts ->> 'run_id')::bigint, roneo.same_pause(r.replica_id, sqlstate_code)),
+            sqlstate_code, record_failure.message, detail, hint, facts);
         IF roneo.count_failure(r.replica_id, failure, sqlstate_code, record_failure.message) THEN
             RAISE WARNING USING
                 MESSAGE = format('%I.%I is in quarantine: it is not refreshed any more until it is released', r.dest_schema, r.dest_name),

@@ -272,7 +272,7 @@ BEGIN
         SELECT max(v.run_id)
         FROM roneo.run AS v
         JOIN roneo.replica AS r ON r.replica_id = v.replica_id
-        WHERE r.dest = refresh_with.dest));
+        WHERE r.dest = refresh_with.dest AND v.kind <> 'verify'));
     RETURN done;
 END;
 $$;

@@ -377,7 +377,7 @@ CREATE OR REPLACE FUNCTION roneo.same_pause(id integer, sqlstate_code text)
 RETURNS bigint LANGUAGE sql STABLE
 RETURN (
     SELECT CASE WHEN u.sqlstate = 'RO032' THEN u.run_id END
-    FROM (SELECT v.* FROM roneo.run AS v WHERE v.replica_id = id ORDER BY v.started_at DESC, v.run_id DESC LIMIT 1) AS u
+    FROM (SELECT v.* FROM roneo.run AS v WHERE v.replica_id = id AND v.kind <> 'verify' ORDER BY v.started_at DESC, v.run_id DESC LIMIT 1) AS u
     WHERE sqlstate_code = 'RO032');
 COMMENT ON FUNCTION roneo.same_pause(integer, text) IS
     'The run that already tells that a replica''s source is paused; NULL: its last run tells something else.';

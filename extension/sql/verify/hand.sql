@@ -89,7 +89,7 @@ COMMENT ON FUNCTION roneo.verify_or_stage(regclass, jsonb) IS
 CREATE OR REPLACE FUNCTION roneo.verify_with(dest regclass, options jsonb)
 RETURNS TABLE (
     verdict text, why text, rows_there bigint, rows_here bigint, missing bigint, extra bigint, changed bigint,
-    inserted bigint, updated bigint, deleted bigint, run_id bigint, differences jsonb
+    inserted bigint, updated bigint, deleted bigint, run_id bigint, differences jsonb, not_compared text, copied_anew boolean
 )
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -111,8 +111,12 @@ AS $$
 #variable_conflict use_column
 DECLARE
     done    jsonb := '{"again": true}';
+    began   timestamptz := clock_timestamp();
     code    text;
     message text;
+    detail  text;
+    hint    text;
+    context text;
 BEGIN
     PERFORM roneo.require_replicas(ARRAY[dest]);
     options := roneo.verify_options(dest, options);
@@ -125,17 +129,23 @@ BEGIN
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         -- A dblink connection stays open after a rollback.
         PERFORM roneo.close_link_of(dest);
-        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
-        IF code IN ('57014', '42601', 'RO007', 'RO010', 'RO014') THEN
+        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,
+                                hint = PG_EXCEPTION_HINT, context = PG_EXCEPTION_CONTEXT;
+        -- What was cancelled on the source is a failure like any other.
+        IF code IN ('42601', 'RO007', 'RO010', 'RO014') OR code = '57014' AND context !~ 'on (unnamed )?dblink connection' THEN
             RAISE;
         END IF;
+        SELECT p.* INTO code, message, detail, hint
+        FROM roneo.name_limit(dest, began, code, message, detail, hint) AS p;
         done := jsonb_build_object('verdict', 'undecided', 'why', message);
-        PERFORM roneo.record_undecided(dest, message, options);
+        -- Who holds the lock records what comes of it.
+        PERFORM roneo.record_failed_verification(dest, options, code, message, nullif(detail, ''), nullif(hint, ''),
+            jsonb_build_object('hand', 'sql', 'seconds', extract(epoch FROM clock_timestamp() - began))) WHERE code <> 'RO002';
     END;
     RETURN QUERY SELECT done ->> 'verdict', done ->> 'why', (done ->> 'rows_there')::bigint, (done ->> 'rows_here')::bigint,
         (done ->> 'missing')::bigint, (done ->> 'extra')::bigint, (done ->> 'changed')::bigint,
         (done ->> 'inserted')::bigint, (done ->> 'updated')::bigint, (done ->> 'deleted')::bigint, (done ->> 'run_id')::bigint,
-        coalesce(done -> 'differences', '[]');
+        coalesce(done -> 'differences', '[]'), done ->> 'not_compared', coalesce((done ->> 'copied_anew')::boolean, false);
 END;
 $$;
 COMMENT ON FUNCTION roneo.verify_with(regclass, jsonb) IS 'What roneo.verify and roneo.repair do, with the options of verify_start.';
@@ -144,25 +154,27 @@ CREATE OR REPLACE FUNCTION roneo.verify(
     dest regclass, from_value text DEFAULT NULL, to_value text DEFAULT NULL, show integer DEFAULT 100, show_values boolean DEFAULT false,
     deletes boolean DEFAULT NULL)
 RETURNS TABLE (
-    verdict text, why text, rows_there bigint, rows_here bigint, missing bigint, extra bigint, changed bigint, differences jsonb
+    verdict text, why text, rows_there bigint, rows_here bigint, missing bigint, extra bigint, changed bigint, differences jsonb,
+    not_compared text, copied_anew boolean
 )
 LANGUAGE sql
 BEGIN ATOMIC
-    SELECT v.verdict, v.why, v.rows_there, v.rows_here, v.missing, v.extra, v.changed, v.differences
+    SELECT v.verdict, v.why, v.rows_there, v.rows_here, v.missing, v.extra, v.changed, v.differences, v.not_compared, v.copied_anew
     FROM roneo.verify_with(dest, jsonb_build_object('from', from_value, 'to', to_value, 'show', show, 'values', show_values, 'deletes', deletes)) AS v;
 END;
 COMMENT ON FUNCTION roneo.verify(regclass, text, text, integer, boolean, boolean) IS
-    'Refreshes a replica, and compares all its rows with those of its source in the same snapshot, over dblink. from_value, to_value: only this half-open range of the control column, or of the first column of the key. show: how many differences are named, by key; show_values: with the values that differ. deletes: whether rows that the source has no more are a difference; NULL: as set_verification says, else for all methods but inserter. Returns one row: verdict (equal, differs, undecided), why it is undecided, numbers of rows there and here, missing here, extra here, and changed.';
+    'Refreshes a replica, and compares all its rows with those of its source in the same snapshot, over dblink. from_value, to_value: only this half-open range of the control column, or of the first column of the key. show: how many differences are named, by key; show_values: with the values that differ. deletes: whether rows that the source has no more are a difference; NULL: as set_verification says, else for all methods but inserter. Returns one row: verdict (equal, differs, undecided), why it is undecided, numbers of rows there and here, missing here, extra here, and changed; not_compared: which rows are not to be here yet, where there can be any; copied_anew: its refresh copied the whole, and only that copy was compared.';
 
 CREATE OR REPLACE FUNCTION roneo.repair(
     dest regclass, apply boolean DEFAULT false, from_value text DEFAULT NULL, to_value text DEFAULT NULL, deletes boolean DEFAULT NULL,
     most_deleted numeric DEFAULT 10, show integer DEFAULT 100, show_values boolean DEFAULT false)
 RETURNS TABLE (
-    verdict text, why text, missing bigint, extra bigint, changed bigint, inserted bigint, updated bigint, deleted bigint, run_id bigint, differences jsonb
+    verdict text, why text, missing bigint, extra bigint, changed bigint, inserted bigint, updated bigint, deleted bigint, run_id bigint, differences jsonb,
+    not_compared text, copied_anew boolean
 )
 LANGUAGE sql
 BEGIN ATOMIC
-    SELECT v.verdict, v.why, v.missing, v.extra, v.changed, v.inserted, v.updated, v.deleted, v.run_id, v.differences
+    SELECT v.verdict, v.why, v.missing, v.extra, v.changed, v.inserted, v.updated, v.deleted, v.run_id, v.differences, v.not_compared, v.copied_anew
     FROM roneo.verify_with(dest, jsonb_build_object('repair', true, 'apply', coalesce(apply, false), 'from', from_value, 'to', to_value, 'deletes', deletes,
         'most_deleted', most_deleted, 'show', show, 'values', show_values)) AS v;
 END;

@@ -49,6 +49,34 @@ RETURN jsonb_build_object(
 COMMENT ON FUNCTION roneo.verified_control(roneo.replica, roneo.control_replica, jsonb) IS
     'What is particular to an inserter or updater when it is compared: only rows at or below its position are to be here.';
 
+CREATE OR REPLACE FUNCTION roneo.reaches_above(c roneo.control_replica, upto text)
+RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    answer boolean;
+BEGIN
+    EXECUTE format('SELECT %1$L::%3$s > %2$L::%3$s', upto, c.last_value, c.control_type) INTO answer;
+    RETURN coalesce(answer, true);
+END;
+$$;
+COMMENT ON FUNCTION roneo.reaches_above(roneo.control_replica, text) IS
+    'Whether rows above the position lie in a range up to a control value; NULL for a range without an end.';
+
+-- A boundary keeps rows away for a while; so do open transactions, where there is no key.
+CREATE OR REPLACE FUNCTION roneo.not_compared(c roneo.control_replica, answer jsonb, upto text)
+RETURNS text LANGUAGE sql STABLE
+RETURN (
+    SELECT format(CASE WHEN w.what <> '' THEN '%s are not to be here yet, and were not compared' END, w.what)
+    FROM (SELECT concat_ws(', and ',
+        CASE WHEN roneo.bound_condition(c, '') IS NULL OR NOT roneo.reaches_above(c, upto) THEN NULL
+             WHEN c.last_value IS NULL THEN 'rows of any age'
+             ELSE format('rows above %s of %I', c.last_value, c.control) END,
+        CASE WHEN c.key_columns IS NULL AND roneo.follows_xmin(c) AND roneo.answered_xid(answer, 'xmin') <> roneo.answered_xid(answer, 'xmax')
+             THEN 'rows that wait for a transaction of the source' END)) AS w (what));
+COMMENT ON FUNCTION roneo.not_compared(roneo.control_replica, jsonb, text) IS
+    'Which rows of its source an inserter or updater is not to have yet, in words; NULL where there can be none.';
+
 CREATE OR REPLACE FUNCTION roneo.verified_inserter(r roneo.replica, m roneo.inserter_replica, answer jsonb)
 RETURNS jsonb LANGUAGE sql STABLE
 RETURN (SELECT roneo.verified_control(r, c, answer) || '{"keeps": true}' FROM roneo.control_replica AS c WHERE c.replica_id = r.replica_id);
@@ -167,6 +195,7 @@ BEGIN
     END IF;
     RETURN part || jsonb_build_object(
         'target', target, 'columns', columns, 'wanted', wanted, 'key', key, 'range_column', ranging,
+        'not_compared', (SELECT roneo.not_compared(c, answer, options ->> 'to') FROM roneo.control_replica AS c WHERE c.replica_id = r.replica_id),
         'from', roneo.source_name_of(r),
         'filter', r.filter,
         'there', roneo.verified_range(ranged, 'there', options ->> 'from', options ->> 'to'),
