@@ -421,7 +421,8 @@ SELECT coalesce((
         AND a.amopstrategy = 3
     JOIN pg_operator AS o ON o.oid = a.amopopr
     JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-    WHERE k.opcdefault AND k.opcintype = roneo_capture.base_type(type_id)), 'OPERATOR(pg_catalog.=)')
+    -- By a subquery, once: else it is asked for each of these rows.
+    WHERE k.opcdefault AND k.opcintype = (SELECT roneo_capture.base_type(type_id))), 'OPERATOR(pg_catalog.=)')
 $$;
 COMMENT ON FUNCTION roneo_capture.equality(oid) IS 'The operator by which an index finds values of a type.';
 

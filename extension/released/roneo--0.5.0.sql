@@ -6500,7 +6500,8 @@ RETURN coalesce((
         AND a.amopstrategy = 3
     JOIN pg_operator AS o ON o.oid = a.amopopr
     JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-    WHERE k.opcdefault AND k.opcintype = roneo.base_type(type_id)), 'OPERATOR(pg_catalog.=)');
+    -- By a subquery, once: else it is asked for each of these rows.
+    WHERE k.opcdefault AND k.opcintype = (SELECT roneo.base_type(type_id))), 'OPERATOR(pg_catalog.=)');
 COMMENT ON FUNCTION roneo.equality(oid) IS 'The operator by which an index finds values of a type, whatever the search_path.';
 
 CREATE OR REPLACE FUNCTION roneo.same_key(target regclass, key_columns name[], one text, other text)
@@ -7065,7 +7066,8 @@ SELECT coalesce((
         AND a.amopstrategy = 3
     JOIN pg_operator AS o ON o.oid = a.amopopr
     JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-    WHERE k.opcdefault AND k.opcintype = roneo_capture.base_type(type_id)), 'OPERATOR(pg_catalog.=)')
+    -- By a subquery, once: else it is asked for each of these rows.
+    WHERE k.opcdefault AND k.opcintype = (SELECT roneo_capture.base_type(type_id))), 'OPERATOR(pg_catalog.=)')
 $$;
 COMMENT ON FUNCTION roneo_capture.equality(oid) IS 'The operator by which an index finds values of a type.';
 
