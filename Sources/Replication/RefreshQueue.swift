@@ -3,8 +3,8 @@
 ///
 /// A worker that gets nothing may end although entries are left: those belong to sources whose
 /// places are all taken, or wait for their turn, and each of those workers asks again when its
-/// replica is done. Those that
-/// there is no time for are not begun any more: there is never more of it.
+/// replica is done. Those that there is no time for are not begun any more: there is never more of
+/// it.
 struct RefreshQueue: Sendable {
     struct Entry: Sendable, Equatable {
         let dest: String

@@ -10330,7 +10330,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.plan_capture(roneo.replica, roneo.capture_replica, jsonb) IS
-    'Steps of a dml or logdel replica: nothing where nothing is pending; else the rows that changed; or all rows, where the copy is new, cannot be continued, or most of them changed.';
+    'Steps of a dml or logdel replica: nothing where nothing is pending; else the rows that changed; or all rows, where the copy is new, cannot be continued, or each changed several times over.';
 
 CREATE OR REPLACE FUNCTION roneo.finish_capture(ended roneo.ended[])
 RETURNS void LANGUAGE plpgsql
@@ -13819,7 +13819,7 @@ BEGIN
         FOR attempt IN 1 .. 1000 LOOP
             done := roneo.verify_or_stage(dest, options);
             EXIT WHEN NOT coalesce((done ->> 'again')::boolean OR (done ->> 'retry')::boolean, false);
-            options := options || jsonb_strip_nulls(jsonb_build_object('force', nullif((done ->> 'retry')::boolean, false)));
+            options := options || CASE WHEN (done ->> 'retry')::boolean THEN '{"force": true}'::jsonb ELSE '{}' END;
         END LOOP;
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         -- A dblink connection stays open after a rollback.

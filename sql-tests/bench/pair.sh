@@ -88,6 +88,9 @@ has_extension() {
     [ "$(on_dest -c "SELECT count(*) FROM pg_available_extensions WHERE name = '$1'")" = 1 ]
 }
 
+# Says so where it is not.
+has_mimeo() { has_extension mimeo || { say 'mimeo is not installed for this server, and is left out'; false; }; }
+
 # The destination's database gets the extension, and the source under the name of "here".
 install_roneo() {
     on_dest -c 'CREATE EXTENSION dblink' -c 'CREATE EXTENSION roneo' -c 'CREATE SCHEMA app' \

@@ -364,7 +364,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION roneo.plan_capture(roneo.replica, roneo.capture_replica, jsonb) IS
-    'Steps of a dml or logdel replica: nothing where nothing is pending; else the rows that changed; or all rows, where the copy is new, cannot be continued, or most of them changed.';
+    'Steps of a dml or logdel replica: nothing where nothing is pending; else the rows that changed; or all rows, where the copy is new, cannot be continued, or each changed several times over.';
 
 CREATE OR REPLACE FUNCTION roneo.finish_capture(ended roneo.ended[])
 RETURNS void LANGUAGE plpgsql

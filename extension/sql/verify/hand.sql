@@ -124,7 +124,7 @@ BEGIN
         FOR attempt IN 1 .. 1000 LOOP
             done := roneo.verify_or_stage(dest, options);
             EXIT WHEN NOT coalesce((done ->> 'again')::boolean OR (done ->> 'retry')::boolean, false);
-            options := options || jsonb_strip_nulls(jsonb_build_object('force', nullif((done ->> 'retry')::boolean, false)));
+            options := options || CASE WHEN (done ->> 'retry')::boolean THEN '{"force": true}'::jsonb ELSE '{}' END;
         END LOOP;
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         -- A dblink connection stays open after a rollback.
